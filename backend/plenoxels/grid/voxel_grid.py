@@ -1,0 +1,160 @@
+"""The field itself: sparse voxels with density and spherical harmonics, placed in the world."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+
+from plenoxels.grid.row_layout import RowLayout
+
+MAX_RESOLUTION = 4096
+
+
+class VoxelGrid:
+    """Sparse voxels of one Plenoxel field.
+
+    Voxel (i, j, k), 0 <= i < resolution[0], is centred at `origin + (i, j, k) * voxel_size` in world units; the field is
+    trilinear between centres and voxels that are not active count as 0 (contracts/vdb.md). Voxels may be anisotropic.
+
+    Attributes:
+        resolution: voxels along x, y, z inside the bounds.
+        scene_bounds: min x, y, z, max x, y, z in world units.
+        sh_degree: 0 to 3.
+        coordinates: int32 [N, 3], index (i, j, k) of each active voxel, no duplicates.
+        rows: float32 [N + 1, layout.width]; the last row is zero and stands for every inactive voxel.
+    """
+
+    def __init__(
+        self,
+        resolution: Sequence[int],
+        scene_bounds: Sequence[float],
+        sh_degree: int = 2,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """An empty grid (no active voxels).
+
+        Raises:
+            ValueError: resolution, bounds or degree are out of range.
+        """
+        if len(resolution) != 3 or not all(1 <= int(r) <= MAX_RESOLUTION for r in resolution):
+            raise ValueError(f"The resolution is {tuple(resolution)}; it must be three numbers from 1 to {MAX_RESOLUTION}.")
+        if len(scene_bounds) != 6 or not all(math.isfinite(b) for b in scene_bounds):
+            raise ValueError(f"The scene bounds are {tuple(scene_bounds)}; they must be six finite numbers.")
+        if not all(scene_bounds[axis] < scene_bounds[axis + 3] for axis in range(3)):
+            raise ValueError(f"The scene bounds are {tuple(scene_bounds)}; each minimum must lie below its maximum.")
+        self.layout = RowLayout(sh_degree)
+        self.sh_degree = sh_degree
+        x, y, z = (int(r) for r in resolution)
+        self.resolution: tuple[int, int, int] = (x, y, z)
+        self.scene_bounds: tuple[float, ...] = tuple(float(b) for b in scene_bounds)
+        self.coordinates = torch.empty(0, 3, dtype=torch.int32, device=device)
+        self.rows = torch.zeros(1, self.layout.width, dtype=torch.float32, device=device)
+
+    @classmethod
+    def from_voxels(
+        cls,
+        resolution: Sequence[int],
+        scene_bounds: Sequence[float],
+        coordinates: torch.Tensor,
+        density: torch.Tensor,
+        sh: torch.Tensor,
+    ) -> Self:
+        """A grid of the given voxels.
+
+        Args:
+            resolution: as in the constructor.
+            scene_bounds: as in the constructor.
+            coordinates: integers [N, 3], inside the resolution, no duplicates.
+            density: [N], extinction per world unit.
+            sh: [N, (degree + 1)^2, 3], RGB coefficients.
+
+        Raises:
+            ValueError: shapes disagree, coordinates lie outside the resolution or repeat.
+        """
+        degree = math.isqrt(sh.shape[1]) - 1 if sh.ndim == 3 and sh.shape[1] else -1
+        if sh.ndim != 3 or sh.shape[2] != 3 or (degree + 1) ** 2 != sh.shape[1]:
+            raise ValueError(f"The coefficients have shape {tuple(sh.shape)}; expected [N, (degree + 1)^2, 3].")
+        if coordinates.shape != (len(density), 3) or len(sh) != len(density) or density.ndim != 1:
+            raise ValueError(
+                f"{tuple(coordinates.shape)} coordinates, {tuple(density.shape)} densities and {tuple(sh.shape)} coefficients "
+                "do not describe the same voxels."
+            )
+        grid = cls(resolution, scene_bounds, degree, device=coordinates.device)
+        grid.set_rows(coordinates, grid.layout.pack(density, sh))
+        return grid
+
+    def set_rows(self, coordinates: torch.Tensor, rows: torch.Tensor) -> None:
+        """Replaces all voxels. coordinates: integers [N, 3]; rows: float32 [N, layout.width].
+
+        Raises:
+            ValueError: coordinates lie outside the resolution or repeat, or rows have another shape.
+        """
+        if rows.shape != (len(coordinates), self.layout.width):
+            raise ValueError(f"Rows of shape {tuple(rows.shape)}; expected {(len(coordinates), self.layout.width)}.")
+        limit = torch.tensor(self.resolution, device=coordinates.device)
+        if len(coordinates) and (bool((coordinates < 0).any()) or bool((coordinates >= limit).any())):
+            raise ValueError(f"Voxel coordinates lie outside the resolution {self.resolution}.")
+        keys = self.linear_index(coordinates)
+        if len(torch.unique(keys)) != len(keys):
+            raise ValueError("Voxel coordinates repeat.")
+        self.coordinates = coordinates.to(torch.int32).contiguous()
+        self.rows = torch.cat([rows.to(torch.float32), rows.new_zeros(1, self.layout.width, dtype=torch.float32)])
+
+    def linear_index(self, coordinates: torch.Tensor) -> torch.Tensor:
+        """x-major linear index, int64 [N], of integer coordinates [N, 3]."""
+        c = coordinates.to(torch.int64)
+        return (c[:, 0] * self.resolution[1] + c[:, 1]) * self.resolution[2] + c[:, 2]
+
+    @property
+    def device(self) -> torch.device:
+        return self.rows.device
+
+    @property
+    def active_voxels(self) -> int:
+        """Number of active voxels, N."""
+        return len(self.coordinates)
+
+    @property
+    def voxel_size(self) -> tuple[float, float, float]:
+        """Edge lengths of a voxel in world units."""
+        b, r = self.scene_bounds, self.resolution
+        return ((b[3] - b[0]) / r[0], (b[4] - b[1]) / r[1], (b[5] - b[2]) / r[2])
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """World position of the centre of voxel (0, 0, 0)."""
+        h, b = self.voxel_size, self.scene_bounds
+        return (b[0] + h[0] / 2, b[1] + h[1] / 2, b[2] + h[2] / 2)
+
+    @property
+    def density(self) -> torch.Tensor:
+        """Extinction per world unit, float32 [N]: a view into the rows."""
+        return self.rows[:-1, self.layout.density]
+
+    @property
+    def sh(self) -> torch.Tensor:
+        """Coefficients, float32 [N, (degree + 1)^2, 3]: a copy."""
+        return self.layout.unpack_sh(self.rows[:-1])
+
+    def world_positions(self) -> torch.Tensor:
+        """World positions of the active voxels' centres, float32 [N, 3]."""
+        size = torch.tensor(self.voxel_size, dtype=torch.float64, device=self.device)
+        origin = torch.tensor(self.origin, dtype=torch.float64, device=self.device)
+        return (self.coordinates.to(torch.float64) * size + origin).to(torch.float32)
+
+    def to(self, device: torch.device | str) -> VoxelGrid:
+        """The same grid on another device (itself when it is there already)."""
+        if torch.device(device) == self.device:
+            return self
+        grid = VoxelGrid(self.resolution, self.scene_bounds, self.sh_degree, device=device)
+        grid.coordinates, grid.rows = self.coordinates.to(device), self.rows.to(device)
+        return grid
+
+    def __repr__(self) -> str:
+        return (
+            f"VoxelGrid(resolution={self.resolution}, scene_bounds={self.scene_bounds}, sh_degree={self.sh_degree}, "
+            f"active_voxels={self.active_voxels}, device={self.device})"
+        )
