@@ -33,8 +33,8 @@ dedication): https://creativecommons.org/publicdomain/zero/1.0/
 
 You may copy, change, distribute and show these files, also commercially, without asking permission.
 
-Changes: {train} of the 100 training views and {test} of the test views, averaged down to 200x200 pixels in linear light by
-tests/end_to_end/make_demo_scene.py.
+Changes: {train} of the 100 training views and {test} of the test views, averaged down to 200x200 pixels in linear
+light by tests/end_to_end/make_demo_scene.py.
 """
 
 
