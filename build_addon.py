@@ -5,7 +5,7 @@
     python build_addon.py test [...]       run every check and test; arguments go to pytest
 
 Needs Python 3.11 or newer and nothing else; `demo` and `test` download the rest into environments of their own
-(.venv, .venv-blender-*), with the versions pinned in pyproject.toml.
+(.venv, .venv-bpy-*), with the versions pinned in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ import shutil
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,10 @@ if sys.version_info < (3, 11):  # noqa: UP036 - said here, since the next import
 import tomllib
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT / "backend"))
+sys.path[:0] = [str(ROOT / "backend"), str(ROOT / "tests")]
 
 from build_wheel import build_wheel, write_archive  # noqa: E402 - the path is set one line above
+from checks import Check, run_all, split_arguments  # noqa: E402
 
 EXTENSION = "blender_plenovdb"
 STAMP = "plenovdb-environment.json"
@@ -103,7 +103,7 @@ def candidate_pythons(version: str) -> Iterator[list[str]]:
 
 def find_python(version: str) -> Path | None:
     """A Python of this version that can make environments, or None."""
-    probe = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable, sep='\\n')"
+    probe = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys._base_executable, sep='\\n')"
     for command in candidate_pythons(version):
         try:
             # -I -S would hide a broken site; cwd is set so that no file lying about shadows a module.
@@ -123,12 +123,12 @@ class Settings:
     """What pyproject.toml pins."""
 
     groups: Mapping[str, Sequence[str]]
-    blender_python: Mapping[str, str]
+    python_of_bpy: Mapping[str, str]
 
     @classmethod
     def read(cls, root: Path) -> Settings:
         document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-        return cls(document["dependency-groups"], document["tool"]["plenovdb"]["blender-python"])
+        return cls(document["dependency-groups"], document["tool"]["plenovdb"]["python-of-bpy"])
 
     def requirements(self, groups: Iterable[str]) -> list[str]:
         return [requirement for group in groups for requirement in self.groups[group]]
@@ -140,7 +140,7 @@ class Environment:
 
     folder: Path
     base_python: Path
-    blender: str  # the dependency group of its bpy, such as "blender-5_0"
+    blender: str  # the dependency group of its bpy, such as "bpy-5.0"
     groups: tuple[str, ...]
 
     @property
@@ -149,7 +149,7 @@ class Environment:
 
     @property
     def title(self) -> str:
-        return f"Blender {self.blender.removeprefix('blender-').replace('_', '.')}"
+        return f"Blender {self.blender.removeprefix('bpy-')}"
 
 
 def choose_environments(
@@ -160,8 +160,8 @@ def choose_environments(
     The main environment takes this Python if a bpy exists for it, else the first one found on the machine.
     """
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
-    versions = sorted(settings.blender_python.items(), key=lambda item: item[1] != running)
-    pythons = {version: find_python(version) for version in dict.fromkeys(settings.blender_python.values())}
+    versions = sorted(settings.python_of_bpy.items(), key=lambda item: item[1] != running)
+    pythons = {version: find_python(version) for version in dict.fromkeys(settings.python_of_bpy.values())}
     found = [(blender, python) for blender, version in versions if (python := pythons[version])]
     if not found:
         wanted = " or ".join(pythons)
@@ -208,7 +208,7 @@ def check_room(folder: Path, environment: Environment) -> None:
         )
     if sys.platform == "linux" and "backend" in environment.groups and free < needed + CUDA_TORCH_GB:
         print(
-            f"  note: {free:.1f} GB are left on the disk, and torch with CUDA takes about {CUDA_TORCH_GB:.0f} GB. Without\n"
+            f"  note: the disk has {free:.1f} GB left and torch with CUDA takes about {CUDA_TORCH_GB:.0f} GB. Without\n"
             "  an NVIDIA GPU, set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu to get the small one."
         )
 
@@ -243,28 +243,25 @@ def run_pip(environment: Environment, arguments: Sequence[str], log: Path) -> No
     """Run pip's install in an environment; show the name of each package as it comes, keep everything in `log`."""
     command = [str(environment.python), "-I", "-u", "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     log.parent.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(
+        [*command, "--progress-bar", "off", *arguments],
+        cwd=environment.folder,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
     output: list[str] = []
-    with (
-        log.open("w", encoding="utf-8") as file,
-        subprocess.Popen(
-            [*command, "--progress-bar", "off", *arguments],
-            cwd=environment.folder,
-            env=clean_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        ) as process,
-    ):
+    with process, log.open("w", encoding="utf-8") as file:
         assert process.stdout is not None
         for line in process.stdout:
             file.write(line)
             output.append(line)
-            if step := re.match(r"(Collecting|Installing|Downloading) (.+)", line.strip()):
-                name = step[2].rsplit("/", 1)[-1]
-                print(f"  {step[1].lower()} {name[:100]}", flush=True)
+            if step := re.match(r"(Collecting|Downloading|Installing) (.+)", line.strip()):
+                print(f"  {step[1].lower()} {step[2].rsplit('/', 1)[-1][:100]}", flush=True)
     if process.returncode != 0:
         raise explain_pip_failure("".join(output), environment, log)
 
@@ -353,180 +350,73 @@ def validate_extension(environment: Environment, archive: Path) -> None:
 # The demo
 
 
-def run_demo(root: Path, output: Path, fresh: bool) -> int:
-    """Train the bundled scene, bring it into Blender through the extension, render it, and say what came out."""
-    started = time.monotonic()
+def run_demo(root: Path, output: Path, fresh: bool) -> None:
+    """Train the bundled scene, bring it into Blender through the extension's operators, and render it there."""
+    seconds: dict[str, float] = {}
     output.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
     settings = Settings.read(root)
     environment, _, _ = choose_environments(root, settings, ())
     prepare(root, settings, environment)
     install_backend(root, environment)
-    prepared = time.monotonic()
+    seconds["environment"] = time.monotonic() - started
+    started = time.monotonic()
     archive = build_extension(root)
     validate_extension(environment, archive)
-    built = time.monotonic()
+    seconds["build"] = time.monotonic() - started
     print(f"Built {archive.relative_to(root)}; Blender's validator accepts it.", flush=True)
-    command = [str(environment.python), "-I", "-u", str(root / "tests" / "end_to_end" / "demo.py")]
-    command += ["--extension", str(archive), "--output", str(output), *(["--fresh"] if fresh else [])]
     resources = root / ".cache" / f"demo-{environment.blender}"
-    shutil.rmtree(resources, ignore_errors=True)  # what a user has who installs the extension for the first time
+    shutil.rmtree(resources, ignore_errors=True)  # as it is for whoever installs the extension for the first time
+    command = [str(environment.python), "-I", "-u", str(root / "tests" / "end_to_end" / "demo.py")]
+    command += ["--extension", str(archive), "--output", str(output), "--earlier-steps", json.dumps(seconds)]
     variables = clean_environment(BLENDER_USER_RESOURCES=str(resources), PLENOVDB_PYTHON=str(environment.python))
-    finished = subprocess.run(command, cwd=output, env=variables, stdin=subprocess.DEVNULL, timeout=3600)
-    report_file = output / "report.json"
-    if finished.returncode != 0:
-        raise Problem(f"The demo stopped in Blender (see above). Its log is {output / 'blender.log'}.")
-    report = json.loads(report_file.read_text(encoding="utf-8"))
-    report["seconds"] = {
-        "environment": round(prepared - started, 1),
-        "build": round(built - prepared, 1),
-        **report["seconds"],
-    }
-    report["seconds"]["total"] = round(time.monotonic() - started, 1)
-    report_file.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print_demo_table(report, output)
-    return 0
-
-
-def print_demo_table(report: Mapping[str, Any], output: Path) -> None:
-    """The few figures that matter, and where to look."""
-    views = report["fidelity"]
-    rows = [
-        ("held-out photos, trainer", f"{views['trainer_photo_psnr']:.2f} dB"),
-        ("held-out photos, Cycles", f"{views['cycles_photo_psnr']:.2f} dB"),
-        ("Cycles against the trainer", f"{views['cycles_trainer_psnr']:.2f} dB"),
-        (
-            "training",
-            f"{report['training']['seconds']:.0f} s, {report['training']['rays_per_second'] / 1e6:.2f} M rays/s",
-        ),
-        ("voxels", f"{report['training']['voxels']:,}"),
-        *((f"{step}", f"{seconds:.1f} s") for step, seconds in report["seconds"].items()),
-    ]
-    print()
-    for name, value in rows:
-        print(f"  {name:<28} {value}")
-    print(f"\nLook at, in {output}:")
-    for name, size in report["files"].items():
-        print(f"  {name:<28} {size / 1e6:.2f} MB")
+    ended = subprocess.run([*command, *(["--fresh"] if fresh else [])], cwd=output, env=variables, check=False)
+    if ended.returncode != 0:
+        raise Problem(f"The demo stopped in Blender. What Blender said is in {output / 'blender.log'}.")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The tests
 
 
-@dataclass
-class Check:
-    """One command of `test` and how it ended."""
-
-    name: str
-    command: list[str] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)
-    junit: Path | None = None
-    skipped: str = ""  # why it was not run
-    seconds: float = 0.0
-    returncode: int = 0
-    counts: str = ""
-    skipped_tests: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def verdict(self) -> str:
-        if self.skipped:
-            return "skipped"
-        return "ok" if self.returncode == 0 else "FAILED"
-
-    def run(self, root: Path) -> None:
-        print(f"\n=== {self.name}\n{subprocess.list2cmdline(self.command)}", flush=True)
-        if self.junit:
-            self.junit.unlink(missing_ok=True)
-        started = time.monotonic()
-        self.returncode = subprocess.run(
-            self.command, cwd=root, env=self.environment, stdin=subprocess.DEVNULL
-        ).returncode
-        self.seconds = time.monotonic() - started
-        if self.junit and self.junit.is_file():
-            self.read_junit(self.junit)
-
-    def read_junit(self, path: Path) -> None:
-        suites = list(ElementTree.parse(path).getroot().iter("testsuite"))
-        total, failed, skipped = (
-            sum(int(suite.get(key, 0)) for suite in suites for key in keys)
-            for keys in (("tests",), ("failures", "errors"), ("skipped",))
-        )
-        self.counts = f"{total - failed - skipped} passed, {failed} failed, {skipped} skipped"
-        for suite in suites:
-            for element in suite.iter("skipped"):
-                reason = element.get("message") or "no reason given"
-                self.skipped_tests[reason] = self.skipped_tests.get(reason, 0) + 1
-
-
-def split_pytest_arguments(root: Path, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide pytest's arguments into the tests they name and the rest."""
-    paths = [
-        argument for argument in arguments if not argument.startswith("-") and (root / argument.split("::")[0]).exists()
-    ]
-    return paths, [argument for argument in arguments if argument not in paths]
-
-
 def pytest_check(
-    root: Path, environment: Environment, python: Path, paths: Sequence[str], options: Sequence[str]
+    root: Path, environment: Environment, main: Environment, tests: Sequence[str], options: Sequence[str]
 ) -> Check:
-    """The pytest run of one environment."""
+    """The pytest run of one environment; jobs started by its tests run in the main one, which has the backend."""
     cache = root / ".cache"
-    label = environment.blender
-    junit = cache / f"tests-{label}.xml"
-    command = [str(environment.python), "-m", "pytest", "-rs", f"--junitxml={junit}", *paths, *options]
+    junit = cache / f"tests-{environment.blender}.xml"
     variables = clean_environment(
-        PLENOVDB_PYTHON=str(python),
-        BLENDER_USER_RESOURCES=str(cache / f"tests-{label}"),
+        PLENOVDB_PYTHON=str(main.python),
+        BLENDER_USER_RESOURCES=str(cache / f"tests-{environment.blender}"),
         WARP_CACHE_PATH=str(cache / "warp"),
     )
-    return Check(f"pytest, {environment.title}: {' '.join(paths)}", command, variables, junit)
+    command = [str(environment.python), "-m", "pytest", "-rs", f"--junitxml={junit}", *tests, *options]
+    return Check(f"pytest in {environment.title}", command, variables, junit, may_be_empty=bool(options))
 
 
-def run_tests(root: Path, arguments: Sequence[str]) -> int:
+def run_tests(root: Path, arguments: Sequence[str]) -> bool:
     """Run linters, type checker and every test, in each Blender version that this machine can have."""
     settings = Settings.read(root)
     main, others, left_out = choose_environments(root, settings, ("tests", "lint"))
     for environment in (main, *others):
         prepare(root, settings, environment)
     install_backend(root, main)
-    archive = build_extension(root)
-    validate_extension(main, archive)
-    named, options = split_pytest_arguments(root, arguments)
-    python = str(main.python)
+    validate_extension(main, build_extension(root))
     checks: list[Check] = []
     if not arguments:
-        for name, command in {
-            "ruff": ["ruff", "check", "."],
-            "ruff format": ["ruff", "format", "--check", "."],
-            "mypy": ["mypy"],
-        }.items():
-            checks.append(Check(name, [python, "-m", *command], clean_environment()))
-    checks.append(pytest_check(root, main, main.python, named or ["tests"], options))
-    in_blender = ("tests/blender", "tests/end_to_end")
-    paths = [path for path in named if path.replace("\\", "/").startswith(in_blender)] if named else list(in_blender)
+        for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+            checks.append(Check(" ".join(tool), [str(main.python), "-m", *tool], clean_environment()))
+    named, options = split_arguments(root, arguments)
+    checks.append(pytest_check(root, main, main, named or ["tests"], options))
+    folders = ("tests/blender", "tests/end_to_end")
+    inside = [name for name in named if name.replace("\\", "/").startswith(folders)] if named else list(folders)
     for environment in others:
-        if paths:
-            checks.append(pytest_check(root, environment, main.python, paths, options))
-        else:
-            checks.append(Check(f"pytest, {environment.title}", skipped="none of the named tests run inside Blender"))
-    checks += [Check(f"pytest, {blender}", skipped=reason) for blender, reason in left_out.items()]
-    for check in checks:
-        if not check.skipped:
-            check.run(root)
-            if check.returncode == 5 and options:  # pytest: no test fits the arguments
-                check.skipped = "no test fits the arguments"
-    print_summary(checks)
-    return 1 if any(check.verdict == "FAILED" for check in checks) else 0
-
-
-def print_summary(checks: Sequence[Check]) -> None:
-    """What ran, what was left out and why."""
-    print("\n=== Summary")
-    for check in checks:
-        detail = check.skipped or f"{check.seconds:.0f} s  {check.counts}"
-        print(f"  {check.verdict:<8} {check.name:<60} {detail}")
-        for reason, count in check.skipped_tests.items():
-            print(f"             {count} skipped: {reason}")
+        check = pytest_check(root, environment, main, inside, options)
+        if not inside:
+            check.skipped = "none of the tests named runs inside Blender"
+        checks.append(check)
+    checks += [Check(f"pytest in {blender}", skipped=reason) for blender, reason in left_out.items()]
+    return run_all(root, checks)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -564,10 +454,11 @@ def main(arguments: Sequence[str]) -> int:
     known, rest = parse_arguments(arguments)
     try:
         if known.command == "demo":
-            return run_demo(ROOT, known.output.resolve(), known.fresh)
-        if known.command == "test":
-            return run_tests(ROOT, rest)
-        print(build_extension(ROOT))
+            run_demo(ROOT, known.output.resolve(), known.fresh)
+        elif known.command == "test":
+            return 0 if run_tests(ROOT, rest) else 1
+        else:
+            print(build_extension(ROOT))
         return 0
     except Problem as problem:
         print(f"build_addon.py: {problem}", file=sys.stderr)
