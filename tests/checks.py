@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 NO_TESTS_COLLECTED = 5  # pytest's exit status
+OPTIONS_WITH_VALUE = {"-k", "-m", "-o", "-p", "-W", "--deselect", "--ignore"}
 
 
 @dataclass
@@ -63,14 +64,15 @@ class Check:
 
 
 def split_arguments(root: Path, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide pytest's arguments into the tests they name and the options."""
-
-    def names_tests(argument: str) -> bool:
+    """Divide pytest's arguments into the tests they name and the options with their values."""
+    named: list[str] = []
+    options: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
         path = argument.split("::")[0]
-        return not path.startswith("-") and path != "" and (root / path).exists()
-
-    named = [argument for argument in arguments if names_tests(argument)]
-    return named, [argument for argument in arguments if argument not in named]
+        is_value = before in OPTIONS_WITH_VALUE
+        names_tests = path != "" and not path.startswith("-") and not is_value and (root / path).exists()
+        (named if names_tests else options).append(argument)
+    return named, options
 
 
 def run_all(root: Path, checks: Sequence[Check]) -> bool:
