@@ -206,7 +206,7 @@ def test_too_little_room_is_said_before_anything_is_made(
     [
         ("ERROR: Could not install packages: [Errno 28] No space left on device", "disk became full .* make room"),
         (
-            "Retrying after 'NewConnectionError(..)': /simple/\nERROR: No matching distribution found for torch==2.13.0",
+            "Retrying after 'NewConnectionError(..)': /\nERROR: No matching distribution found for torch==2.13.0",
             "could not reach the package index: connect",
         ),
         ("ERROR: [Errno 13] Permission denied: '/somewhere'", "may not write to .* own that folder"),
