@@ -8,9 +8,19 @@ from typing import Self
 
 import torch
 
+from plenoxels.grid.memory import huge_page_zeros
 from plenoxels.grid.row_layout import RowLayout
 
 MAX_RESOLUTION = 4096
+
+
+def brick_order_key(coordinates: torch.Tensor) -> torch.Tensor:
+    """Sorting key, int64 [N], of integer coordinates [N, 3] from 0 up: brick of 8^3 first, then the place inside it."""
+    c = coordinates.to(torch.int64)
+    brick, place = c >> 3, c & 7
+    bricks_along = MAX_RESOLUTION // 8 + 1
+    key = (brick[:, 0] * bricks_along + brick[:, 1]) * bricks_along + brick[:, 2]
+    return key * 512 + place[:, 0] * 64 + place[:, 1] * 8 + place[:, 2]
 
 
 class VoxelGrid:
@@ -23,7 +33,8 @@ class VoxelGrid:
         resolution: voxels along x, y, z inside the bounds.
         scene_bounds: min x, y, z, max x, y, z in world units.
         sh_degree: 0 to 3.
-        coordinates: int32 [N, 3], index (i, j, k) of each active voxel, no duplicates.
+        coordinates: int32 [N, 3], index (i, j, k) of each active voxel, no duplicates, sorted by brick of 8^3 voxels and by
+            x, y, z inside it (rows near in space are near in memory; OpenVDB's leaf nodes hold the same order).
         rows: float32 [N + 1, layout.width]; the last row is zero and stands for every inactive voxel.
     """
 
@@ -87,7 +98,7 @@ class VoxelGrid:
         return grid
 
     def set_rows(self, coordinates: torch.Tensor, rows: torch.Tensor) -> None:
-        """Replaces all voxels. coordinates: integers [N, 3]; rows: float32 [N, layout.width].
+        """Replaces all voxels, in any order. coordinates: integers [N, 3]; rows: float32 [N, layout.width].
 
         Raises:
             ValueError: coordinates lie outside the resolution or repeat, or rows have another shape.
@@ -97,16 +108,12 @@ class VoxelGrid:
         limit = torch.tensor(self.resolution, device=coordinates.device)
         if len(coordinates) and (bool((coordinates < 0).any()) or bool((coordinates >= limit).any())):
             raise ValueError(f"Voxel coordinates lie outside the resolution {self.resolution}.")
-        keys = self.linear_index(coordinates)
-        if len(torch.unique(keys)) != len(keys):
+        keys, order = torch.sort(brick_order_key(coordinates))
+        if bool((keys[1:] == keys[:-1]).any()):
             raise ValueError("Voxel coordinates repeat.")
-        self.coordinates = coordinates.to(torch.int32).contiguous()
-        self.rows = torch.cat([rows.to(torch.float32), rows.new_zeros(1, self.layout.width, dtype=torch.float32)])
-
-    def linear_index(self, coordinates: torch.Tensor) -> torch.Tensor:
-        """x-major linear index, int64 [N], of integer coordinates [N, 3]."""
-        c = coordinates.to(torch.int64)
-        return (c[:, 0] * self.resolution[1] + c[:, 1]) * self.resolution[2] + c[:, 2]
+        self.coordinates = coordinates[order].to(torch.int32).contiguous()
+        self.rows = huge_page_zeros((len(rows) + 1, self.layout.width), rows.device)
+        torch.index_select(rows.to(torch.float32), 0, order, out=self.rows[:-1])
 
     @property
     def device(self) -> torch.device:

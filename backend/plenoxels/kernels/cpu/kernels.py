@@ -1,0 +1,182 @@
+"""The CPU's kernels: native code compiled by Warp, on a pool of threads."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+
+import torch
+import warp as wp
+
+from plenoxels.colour import decode_srgb
+from plenoxels.config import Compositing
+from plenoxels.kernels.cpu import structures
+from plenoxels.kernels.cpu.native_module import NativeKernels, native_kernels
+from plenoxels.kernels.cpu.threads import ThreadPool
+from plenoxels.kernels.interface import (
+    BatchStatistics,
+    Field,
+    GradientBuffers,
+    MarchSettings,
+    RayBatch,
+    RmsPropRates,
+)
+
+
+def _address(structure: ctypes.Structure) -> int:
+    return ctypes.addressof(structure)
+
+
+def _field(field: Field) -> structures.Field:
+    grid, bricks = field.grid, field.bricks
+    size = grid.voxel_size
+    return structures.Field(
+        bricks=bricks.bricks.data_ptr(),
+        brick_density=bricks.brick_density.data_ptr(),
+        brick_rows=bricks.brick_rows.data_ptr(),
+        rows=grid.rows.data_ptr(),
+        row_positions=bricks.row_positions.data_ptr(),
+        row_position_start=bricks.row_position_start.data_ptr(),
+        clip_min=bricks.clip_min,
+        clip_max=bricks.clip_max,
+        origin=tuple(o + index * h for o, index, h in zip(grid.origin, bricks.offset, size, strict=True)),
+        inverse_voxel_size=tuple(1 / h for h in size),
+        brick_count=bricks.brick_count,
+        row_count=grid.active_voxels,
+    )
+
+
+def _settings(settings: MarchSettings, gradient_scale: float = 0, targets_are_gradients: bool = False) -> structures.Settings:
+    linear = settings.compositing is Compositing.LINEAR
+    background = torch.tensor(settings.background, dtype=torch.float64)
+    return structures.Settings(
+        step=settings.step,
+        weight_threshold=settings.weight_threshold,
+        transmittance_threshold=settings.transmittance_threshold,
+        background=tuple((decode_srgb(background) if linear else background).tolist()),
+        gradient_scale=gradient_scale,
+        linear=linear,
+        targets_are_gradients=targets_are_gradients,
+    )
+
+
+class CpuKernels:
+    """Kernels for tensors in main memory (interface.Kernels)."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.device = torch.device("cpu")
+        self._pool = ThreadPool(threads)
+        self.description = f"cpu ({self._pool.threads} thread{'s' if self._pool.threads > 1 else ''})"
+        self._locks = torch.zeros(structures.LOCK_COUNT, dtype=torch.uint8)
+        self._scratch: list[torch.Tensor] = []
+
+    def render(self, field: Field, rays: RayBatch, settings: MarchSettings) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, transmittance = torch.empty(len(rays), 3), torch.empty(len(rays))
+        self._march(field, rays, None, _settings(settings), None, pixels, transmittance)
+        return pixels, transmittance
+
+    def loss_gradients(
+        self, field: Field, rays: RayBatch, targets: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
+    ) -> BatchStatistics:
+        scale = 2 / (3 * max(1, len(rays)))
+        return self._march(field, rays, targets, _settings(settings, scale), gradients, torch.empty(len(rays), 3), None)
+
+    def pixel_gradients(
+        self, field: Field, rays: RayBatch, by_pixel: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
+    ) -> None:
+        native_settings = _settings(settings, 1, targets_are_gradients=True)
+        self._march(field, rays, by_pixel, native_settings, gradients, torch.empty(len(rays), 3), None)
+
+    def rmsprop_step(self, field: Field, gradients: GradientBuffers, rates: RmsPropRates) -> int:
+        native, native_field = self._native(field), _field(field)
+        state = structures.RmsProp(
+            gradients=gradients.rows.data_ptr(),
+            mean_square=gradients.mean_square.data_ptr(),
+            visibility=gradients.visibility.data_ptr(),
+            greatest_visibility=gradients.greatest_visibility.data_ptr(),
+            density_rate=rates.density,
+            sh_rate=rates.sh,
+            decay=rates.decay,
+            density_epsilon=rates.density_epsilon,
+            sh_epsilon=rates.sh_epsilon,
+        )
+        touched = [0] * self._pool.threads
+
+        def step(worker: int, begin: int, end: int) -> None:
+            counted = ctypes.c_int32()
+            arguments = [_address(native_field), _address(state), _address(counted), begin, end]
+            wp.launch(native.rmsprop, dim=1, inputs=arguments, device="cpu")
+            touched[worker] += counted.value
+
+        self._pool.run(field.grid.active_voxels, step, smallest_chunk=4096)
+        return sum(touched)
+
+    def total_variation(
+        self, field: Field, gradients: GradientBuffers, first: int, count: int, density_scale: float, sh_scale: float
+    ) -> None:
+        native, native_field, native_gradients = self._native(field), _field(field), self._gradients(gradients)
+        settings = structures.TotalVariation(density_scale=density_scale, sh_scale=sh_scale)
+
+        def add(worker: int, begin: int, end: int) -> None:
+            arguments = [_address(native_field), _address(native_gradients), _address(settings), first, begin, end]
+            wp.launch(native.total_variation, dim=1, inputs=arguments, device="cpu")
+
+        self._pool.run(count, add, smallest_chunk=256)
+
+    def _native(self, field: Field) -> NativeKernels:
+        return native_kernels(field.grid.sh_degree)
+
+    def _gradients(self, gradients: GradientBuffers) -> structures.Gradients:
+        return structures.Gradients(
+            rows=gradients.rows.data_ptr(),
+            visibility=gradients.visibility.data_ptr(),
+            locks=self._locks.data_ptr() if self._pool.threads > 1 else 0,
+        )
+
+    def _march(
+        self,
+        field: Field,
+        rays: RayBatch,
+        targets: torch.Tensor | None,
+        settings: structures.Settings,
+        gradients: GradientBuffers | None,
+        pixels: torch.Tensor,
+        transmittance: torch.Tensor | None,
+    ) -> BatchStatistics:
+        if targets is not None and (
+            targets.shape != (len(rays), 3) or targets.dtype != torch.float32 or not targets.is_contiguous()
+        ):
+            raise ValueError(f"Targets of shape {tuple(targets.shape)}; expected contiguous float32 [{len(rays)}, 3].")
+        native, native_field = self._native(field), _field(field)
+        native_gradients = self._gradients(gradients) if gradients is not None else structures.Gradients()
+        native_rays = structures.Rays(
+            origins=rays.origins.data_ptr(),
+            directions=rays.directions.data_ptr(),
+            targets=targets.data_ptr() if targets is not None else 0,
+            jitter=rays.jitter.data_ptr() if rays.jitter is not None else 0,
+            pixels=pixels.data_ptr(),
+            transmittance=transmittance.data_ptr() if transmittance is not None else 0,
+        )
+        works = self._works(field, settings.step)
+        kernel = native.render if gradients is None else native.render_with_gradients
+
+        def march(worker: int, begin: int, end: int) -> None:
+            scene = [_address(native_field), _address(native_rays), _address(settings), _address(native_gradients)]
+            wp.launch(kernel, dim=1, inputs=[*scene, _address(works[worker]), begin, end], device="cpu")
+
+        self._pool.run(len(rays), march)
+        return BatchStatistics(
+            squared_error=sum(w.loss for w in works),
+            marched=sum(w.marched for w in works),
+            coloured=sum(w.coloured for w in works),
+        )
+
+    def _works(self, field: Field, step: float) -> list[structures.Work]:
+        """Scratch memory for each worker that holds every sample of the longest possible ray."""
+        bricks = field.bricks
+        edges = [(b - a) * h for a, b, h in zip(bricks.clip_min, bricks.clip_max, field.grid.voxel_size, strict=True)]
+        capacity = math.ceil(math.hypot(*edges) / step) + 16
+        size = capacity * structures.SAMPLE_BYTES
+        if not self._scratch or self._scratch[0].numel() < size:
+            self._scratch = [torch.empty(size, dtype=torch.uint8) for _ in range(self._pool.threads)]
+        return [structures.Work(samples=part.data_ptr(), sample_capacity=capacity) for part in self._scratch]

@@ -1,0 +1,95 @@
+"""Builds the native headers into Warp kernels: one set for each spherical-harmonics degree, compiled when first used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import warp as wp
+
+_HEADERS = ("simd.h", "field.h", "march.h", "render.h", "optimise.h")
+# Warp ignores its fast_math option on the CPU. Contraction (fused multiply-add) is all the vector code needs; NaNs stay NaNs.
+_FLAGS = "-march=native -O3 -ffp-contract=fast"
+
+
+@dataclass(frozen=True)
+class NativeKernels:
+    """Warp kernels over addresses of the structures in structures.py; each handles the items [begin, end) serially."""
+
+    render: Any
+    render_with_gradients: Any
+    rmsprop: Any
+    total_variation: Any
+
+
+def _source() -> str:
+    """All headers as one text, so that neither the path of the package nor its letters matter to the compiler."""
+    folder = Path(__file__).parent / "native"
+    return "\n".join((folder / name).read_text("utf-8").replace("#pragma once", "") for name in _HEADERS)
+
+
+@cache
+def native_kernels(sh_degree: int) -> NativeKernels:
+    """The kernels for one degree (0 to 3). Compiles on the first launch: seconds when new, milliseconds from Warp's cache."""
+    options = {
+        "extra_build_options": wp.ModuleBuildOptions(extra_cpu_preamble=_source()),
+        "cpu_compiler_flags": _FLAGS,
+        "enable_backward": False,
+    }
+    name = f"plenoxels_degree_{sh_degree}"
+    scene = "*(const plenoxels::Field*)field, *(const plenoxels::Rays*)rays, *(const plenoxels::Settings*)settings, "
+    work = "*(const plenoxels::Gradients*)gradients, *(plenoxels::Work*)work, begin, end"
+
+    @wp.func_native(f"plenoxels::render_rays<{sh_degree}, false>({scene}{work});")
+    def render_native(
+        field: wp.uint64, rays: wp.uint64, settings: wp.uint64, gradients: wp.uint64, work: wp.uint64, begin: int, end: int
+    ): ...
+
+    @wp.func_native(f"plenoxels::render_rays<{sh_degree}, true>({scene}{work});")
+    def render_with_gradients_native(
+        field: wp.uint64, rays: wp.uint64, settings: wp.uint64, gradients: wp.uint64, work: wp.uint64, begin: int, end: int
+    ): ...
+
+    @wp.func_native(
+        f"*(int*)touched = plenoxels::rmsprop<{sh_degree}>(*(const plenoxels::Field*)field, "
+        "*(const plenoxels::RmsProp*)state, begin, end);"
+    )
+    def rmsprop_native(field: wp.uint64, state: wp.uint64, touched: wp.uint64, begin: int, end: int): ...
+
+    @wp.func_native(
+        f"plenoxels::total_variation<{sh_degree}>(*(const plenoxels::Field*)field, *(const plenoxels::Gradients*)gradients, "
+        "*(const plenoxels::TotalVariation*)settings, first, begin, end);"
+    )
+    def total_variation_native(
+        field: wp.uint64, gradients: wp.uint64, settings: wp.uint64, first: int, begin: int, end: int
+    ): ...
+
+    module = wp.get_module(name)
+    module.options.update(options)
+
+    @wp.kernel(module=module)
+    def render(
+        field: wp.uint64, rays: wp.uint64, settings: wp.uint64, gradients: wp.uint64, work: wp.uint64, begin: int, end: int
+    ):
+        render_native(field, rays, settings, gradients, work, begin, end)
+
+    @wp.kernel(module=module)
+    def render_with_gradients(
+        field: wp.uint64, rays: wp.uint64, settings: wp.uint64, gradients: wp.uint64, work: wp.uint64, begin: int, end: int
+    ):
+        render_with_gradients_native(field, rays, settings, gradients, work, begin, end)
+
+    @wp.kernel(module=module)
+    def rmsprop(field: wp.uint64, state: wp.uint64, touched: wp.uint64, begin: int, end: int):
+        rmsprop_native(field, state, touched, begin, end)
+
+    @wp.kernel(module=module)
+    def total_variation(
+        field: wp.uint64, gradients: wp.uint64, settings: wp.uint64, first: int, begin: int, end: int
+    ):
+        total_variation_native(field, gradients, settings, first, begin, end)
+
+    wp.load_module(module, device="cpu")
+    return NativeKernels(render, render_with_gradients, rmsprop, total_variation)

@@ -1,0 +1,36 @@
+"""Chooses the kernels for a device's name."""
+
+from __future__ import annotations
+
+import torch
+import warp as wp
+
+from plenoxels.errors import DeviceMissing
+from plenoxels.kernels.interface import Kernels
+
+
+def open_kernels(device: str = "auto", threads: int | None = None) -> Kernels:
+    """Kernels for `cpu`, `cuda`, `cuda:1`, ... or the best there is (`auto`).
+
+    Args:
+        device: the device's name.
+        threads: CPU threads; None: all that this process may use.
+
+    Raises:
+        DeviceMissing: CUDA was asked for and is not there.
+    """
+    wp.config.quiet = True
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() and wp.is_cuda_available() else "cpu"
+    if device == "cpu":
+        from plenoxels.kernels.cpu.kernels import CpuKernels
+
+        return CpuKernels(threads)
+    if not device.startswith("cuda"):
+        raise DeviceMissing(f"The device is called {device!r}.", "Use auto, cpu, cuda or cuda:N.")
+    if not torch.cuda.is_available():
+        built = "was built without CUDA" if torch.version.cuda is None else "finds no NVIDIA GPU or driver"
+        raise DeviceMissing(f"CUDA was asked for, but torch {torch.__version__} {built}.", "Use --device cpu, or see `doctor`.")
+    from plenoxels.kernels.cuda.kernels import CudaKernels
+
+    return CudaKernels(device)

@@ -1,0 +1,166 @@
+"""What the renderer and the trainer ask of a device's kernels, whichever device it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from plenoxels.config import Compositing, PlenoxelConfig
+from plenoxels.grid import BrickMap, VoxelGrid
+from plenoxels.grid.memory import huge_page_zeros
+
+
+@dataclass
+class Field:
+    """A grid and the bricks that rays march through; both on the kernels' device."""
+
+    grid: VoxelGrid
+    bricks: BrickMap
+
+    @classmethod
+    def of(cls, grid: VoxelGrid) -> Field:
+        return cls(grid, BrickMap.build(grid))
+
+
+@dataclass(frozen=True)
+class RayBatch:
+    """Rays in world space.
+
+    Attributes:
+        origins: float32 [n, 3].
+        directions: float32 [n, 3], unit length, away from the camera.
+        jitter: float32 [n], where in its first step each ray takes its first sample, 0 to 1; None: 0.5.
+    """
+
+    origins: torch.Tensor
+    directions: torch.Tensor
+    jitter: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.origins)
+        if self.origins.shape != (n, 3) or self.directions.shape != (n, 3):
+            raise ValueError(f"Rays of shapes {tuple(self.origins.shape)} and {tuple(self.directions.shape)}; expected [n, 3].")
+        for part in (self.origins, self.directions, self.jitter):
+            if part is not None and (part.dtype != torch.float32 or not part.is_contiguous() or len(part) != n):
+                raise ValueError("Rays must be contiguous float32 tensors of one length.")
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+
+@dataclass(frozen=True)
+class MarchSettings:
+    """How rays are marched and composited (contracts/vdb.md).
+
+    Attributes:
+        step: distance between samples in world units.
+        weight_threshold, transmittance_threshold: see PlenoxelConfig.
+        background: sRGB-encoded colour behind the field.
+        compositing: light or encoded values.
+    """
+
+    step: float
+    weight_threshold: float
+    transmittance_threshold: float
+    background: tuple[float, float, float]
+    compositing: Compositing
+
+    @classmethod
+    def of(cls, config: PlenoxelConfig, grid: VoxelGrid, step_fraction: float | None = None) -> MarchSettings:
+        """The settings of a model on a grid; `step_fraction` overrides the model's, in smallest voxel edges."""
+        fraction = config.step_fraction if step_fraction is None else step_fraction
+        return cls(
+            step=fraction * min(grid.voxel_size),
+            weight_threshold=config.weight_threshold,
+            transmittance_threshold=config.transmittance_threshold,
+            background=config.background,
+            compositing=config.compositing,
+        )
+
+
+@dataclass
+class GradientBuffers:
+    """Gradients by a grid's rows and what the optimiser keeps for them; one row per voxel and one for the inactive ones.
+
+    Attributes:
+        rows: float32 [N + 1, width], the gradient since the last optimiser step.
+        mean_square: float32 [N + 1, width], RMSProp's running mean of squared gradients.
+        visibility: uint8 [N + 1], code of the greatest compositing weight since the last step; 0: untouched.
+        greatest_visibility: uint8 [N + 1], code of the greatest weight since it was cleared (see `weight_code`).
+    """
+
+    rows: torch.Tensor
+    mean_square: torch.Tensor
+    visibility: torch.Tensor
+    greatest_visibility: torch.Tensor
+
+    @classmethod
+    def for_grid(cls, grid: VoxelGrid) -> GradientBuffers:
+        shape, device = tuple(grid.rows.shape), grid.device
+        return cls(
+            rows=huge_page_zeros(shape, device),
+            mean_square=huge_page_zeros(shape, device),
+            visibility=torch.zeros(shape[0], dtype=torch.uint8, device=device),
+            greatest_visibility=torch.zeros(shape[0], dtype=torch.uint8, device=device),
+        )
+
+
+def weight_code(weight: float) -> int:
+    """The byte that stands for a compositing weight: its float32's exponent and three mantissa bits, 1 to 128 (12 % apart)."""
+    bits = int(torch.tensor(weight, dtype=torch.float32).view(torch.int32))
+    return min(max((bits >> 20) - 0x378, 1), 255)
+
+
+@dataclass(frozen=True)
+class RmsPropRates:
+    """One optimiser step. Rates are in the values' own units: density in extinction per world unit."""
+
+    density: float
+    sh: float
+    decay: float
+    density_epsilon: float
+    sh_epsilon: float
+
+
+@dataclass(frozen=True)
+class BatchStatistics:
+    """Of one batch: sum of squared differences over rays and channels, samples marched, and samples whose colour was read."""
+
+    squared_error: float
+    marched: int
+    coloured: int
+
+
+class Kernels(Protocol):
+    """One device's kernels. Not thread-safe: one caller at a time."""
+
+    device: torch.device
+    description: str
+
+    def render(self, field: Field, rays: RayBatch, settings: MarchSettings) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels float32 [n, 3] (sRGB-encoded, over the background) and the transmittance float32 [n] left behind each ray."""
+        ...
+
+    def loss_gradients(
+        self, field: Field, rays: RayBatch, targets: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
+    ) -> BatchStatistics:
+        """Adds the gradients of the mean squared error over rays and channels. targets: float32 [n, 3], sRGB-encoded."""
+        ...
+
+    def pixel_gradients(
+        self, field: Field, rays: RayBatch, by_pixel: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
+    ) -> None:
+        """Adds the gradients of any loss whose gradients by the pixels are `by_pixel`, float32 [n, 3]."""
+        ...
+
+    def rmsprop_step(self, field: Field, gradients: GradientBuffers, rates: RmsPropRates) -> int:
+        """Steps every touched row, clears its gradient and brings the bricks' density up to date. Returns touched rows."""
+        ...
+
+    def total_variation(
+        self, field: Field, gradients: GradientBuffers, first: int, count: int, density_scale: float, sh_scale: float
+    ) -> None:
+        """Adds total variation's gradients for `count` rows from row `first` on (wrapping), times the given scales."""
+        ...

@@ -1,0 +1,150 @@
+"""Each device's kernels against the float64 reference: pixels, gradients, optimiser, total variation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from plenoxels.config import Compositing
+from plenoxels.kernels import Field, GradientBuffers, Kernels, RmsPropRates
+from plenoxels.kernels.cpu.kernels import CpuKernels
+from random_fields import exact_settings, random_grid, random_rays
+from reference_renderer import render_reference
+
+DEGREES = [0, 1, 2, 3]
+
+
+@pytest.fixture(params=["one thread", "three threads"])
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    return CpuKernels(threads=1 if request.param == "one thread" else 3)
+
+
+def _reference_leaves(grid):
+    return grid.density.double().requires_grad_(), grid.sh.double().requires_grad_()
+
+
+@pytest.mark.parametrize("compositing", list(Compositing))
+@pytest.mark.parametrize("degree", DEGREES)
+def test_pixels_agree_with_the_reference(kernels, degree, compositing):
+    grid = random_grid(degree, seed=degree)
+    rays, settings = random_rays(grid, 400, seed=degree), exact_settings(grid, compositing)
+    pixels, transmittance = kernels.render(Field.of(grid), rays, settings)
+    expected = render_reference(grid, grid.density.double(), grid.sh.double(), rays, settings)
+    torch.testing.assert_close(pixels.double(), expected, rtol=1e-5, atol=1e-5)
+    assert (transmittance > 0.999).any() and (transmittance < 0.5).any()
+
+
+@pytest.mark.parametrize("compositing", list(Compositing))
+@pytest.mark.parametrize("degree", DEGREES)
+def test_loss_gradients_agree_with_the_reference(kernels, degree, compositing):
+    grid = random_grid(degree, seed=10 + degree)
+    rays, settings = random_rays(grid, 300, seed=degree, jitter=True), exact_settings(grid, compositing, step_fraction=0.8)
+    targets = torch.rand(len(rays), 3, generator=torch.Generator().manual_seed(5))
+    gradients = GradientBuffers.for_grid(grid)
+    statistics = kernels.loss_gradients(Field.of(grid), rays, targets, settings, gradients)
+
+    density, sh = _reference_leaves(grid)
+    squared_error = (render_reference(grid, density, sh, rays, settings) - targets).square()
+    squared_error.mean().backward()
+    assert statistics.squared_error == pytest.approx(float(squared_error.sum()), rel=1e-5)
+    by_density, by_sh = gradients.rows[:-1, grid.layout.density].double(), grid.layout.unpack_sh(gradients.rows[:-1]).double()
+    for ours, theirs in ((by_density, density.grad), (by_sh, sh.grad)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+    assert not gradients.rows[-1].any()
+    touched = gradients.visibility[:-1] > 0
+    assert bool(touched[gradients.rows[:-1].abs().sum(1) > 0].all())
+
+
+def test_pixel_gradients_agree_with_autograd(kernels):
+    grid = random_grid(2, seed=3)
+    rays, settings = random_rays(grid, 200, seed=3), exact_settings(grid, Compositing.LINEAR)
+    by_pixel = torch.randn(len(rays), 3, generator=torch.Generator().manual_seed(1))
+    gradients = GradientBuffers.for_grid(grid)
+    kernels.pixel_gradients(Field.of(grid), rays, by_pixel, settings, gradients)
+    density, sh = _reference_leaves(grid)
+    render_reference(grid, density, sh, rays, settings).backward(by_pixel.double())
+    ours = grid.layout.unpack_sh(gradients.rows[:-1]).double()
+    torch.testing.assert_close(ours, sh.grad, rtol=1e-4, atol=1e-4 * float(sh.grad.abs().max()))
+
+
+def test_empty_space_is_skipped_without_a_trace(kernels):
+    """A few far-apart clusters: long jumps over empty bricks must not change a pixel."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[5, 5, 5], [120, 30, 60], [60, 110, 118], [10, 100, 40]])
+    offsets = torch.randint(0, 7, (60, 3), generator=generator)
+    coordinates = torch.unique((centres[:, None] + offsets).reshape(-1, 3), dim=0)
+    n = len(coordinates)
+    from plenoxels.grid import VoxelGrid
+
+    grid = VoxelGrid.from_voxels(
+        (128, 128, 128), (-1, -1, -1, 1, 1, 1), coordinates, torch.full((n,), 20.0), torch.rand(n, 4, 3, generator=generator)
+    )
+    rays = random_rays(grid, 60, seed=1)
+    settings = exact_settings(grid, Compositing.ENCODED)
+    pixels, _ = kernels.render(Field.of(grid), rays, settings)
+    expected = render_reference(grid, grid.density.double(), grid.sh.double(), rays, settings)
+    torch.testing.assert_close(pixels.double(), expected, rtol=1e-5, atol=2e-5)
+
+
+def test_nothing_is_rendered_from_an_empty_grid(kernels):
+    from plenoxels.grid import VoxelGrid
+
+    grid = VoxelGrid((8, 8, 8), (-1, -1, -1, 1, 1, 1), 2)
+    rays = random_rays(grid, 16)
+    pixels, transmittance = kernels.render(Field.of(grid), rays, exact_settings(grid, Compositing.ENCODED))
+    torch.testing.assert_close(pixels, torch.tensor([1.0, 0.6, 0.2]).expand(16, 3))
+    assert bool((transmittance == 1).all())
+
+
+def test_rmsprop_steps_touched_rows_only(kernels):
+    grid = random_grid(2, seed=4)
+    field, gradients = Field.of(grid), GradientBuffers.for_grid(grid)
+    generator = torch.Generator().manual_seed(2)
+    touched = torch.rand(grid.active_voxels, generator=generator) < 0.3
+    gradients.rows[:-1][touched] = torch.randn(int(touched.sum()), grid.layout.width, generator=generator) * 1e-3
+    gradients.mean_square.uniform_(0, 1e-5, generator=generator)
+    gradients.visibility[:-1][touched] = 77
+    before, square, gradient = grid.rows.double(), gradients.mean_square.double(), gradients.rows.double()
+    rates = RmsPropRates(density=3.0, sh=0.02, decay=0.95, density_epsilon=1e-7, sh_epsilon=1e-8)
+    assert kernels.rmsprop_step(field, gradients, rates) == int(touched.sum())
+
+    rate = torch.full((grid.layout.width,), rates.sh, dtype=torch.float64)
+    epsilon = torch.full((grid.layout.width,), rates.sh_epsilon, dtype=torch.float64)
+    rate[grid.layout.density], epsilon[grid.layout.density] = rates.density, rates.density_epsilon
+    mean = rates.decay * square + (1 - rates.decay) * gradient.square()
+    expected = torch.where(
+        torch.cat([touched, torch.tensor([False])])[:, None], before - rate * gradient / (mean.sqrt() + epsilon), before
+    )
+    torch.testing.assert_close(grid.rows.double(), expected, rtol=1e-4, atol=1e-5)
+    assert not gradients.rows.any() and not gradients.visibility.any()
+    assert bool((gradients.greatest_visibility[:-1] == touched * 77).all())
+    fresh = Field.of(grid)
+    torch.testing.assert_close(field.bricks.brick_density, fresh.bricks.brick_density)
+
+
+@pytest.mark.parametrize("degree", DEGREES)
+def test_total_variation_agrees_with_autograd(kernels, degree):
+    grid = random_grid(degree, seed=5, occupancy=0.7)
+    field, gradients = Field.of(grid), GradientBuffers.for_grid(grid)
+    first, count = grid.active_voxels - 50, 400
+    kernels.total_variation(field, gradients, first, count, density_scale=0.3, sh_scale=0.7)
+
+    rows = torch.arange(first, first + count) % grid.active_voxels
+    lookup = {tuple(c): i for i, c in enumerate(grid.coordinates.tolist())}
+    density, sh = _reference_leaves(grid)
+    values = torch.cat([density[:, None], sh.flatten(1)], 1)
+    values = torch.cat([values, torch.zeros(1, values.shape[1], dtype=torch.float64)])
+    total = torch.zeros((), dtype=torch.float64)
+    is_density = torch.zeros(values.shape[1], dtype=torch.float64)
+    is_density[0] = 1
+    square = torch.full((count, values.shape[1]), 1e-9, dtype=torch.float64)
+    for axis in range(3):
+        step = torch.eye(3, dtype=torch.int64)[axis]
+        moved = [tuple((grid.coordinates[r].long() + step).tolist()) for r in rows]
+        neighbours = torch.tensor([lookup.get(m, grid.active_voxels) for m in moved])
+        counts = torch.maximum((neighbours < grid.active_voxels).double()[:, None], is_density[None])
+        square = square + ((values[neighbours] - values[rows]) * counts).square()
+    total = (square.sqrt() * (0.3 * is_density + 0.7 * (1 - is_density))).sum()
+    total.backward()
+    by_sh = grid.layout.unpack_sh(gradients.rows[:-1]).double()
+    torch.testing.assert_close(gradients.rows[:-1, grid.layout.density].double(), density.grad, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(by_sh, sh.grad, rtol=1e-3, atol=1e-4)
