@@ -369,7 +369,7 @@ def run_demo(root: Path, output: Path, fresh: bool) -> None:
     print(f"Built {archive.relative_to(root)}; Blender's validator accepts it.", flush=True)
     resources = root / ".cache" / f"demo-{environment.blender}"
     shutil.rmtree(resources, ignore_errors=True)  # as it is for whoever installs the extension for the first time
-    command = [str(environment.python), "-I", "-u", str(root / "tests" / "end_to_end" / "demo.py")]
+    command = [str(environment.python), "-E", "-s", "-u", str(root / "tests" / "end_to_end" / "demo.py")]
     command += ["--extension", str(archive), "--output", str(output), "--earlier-steps", json.dumps(seconds)]
     variables = clean_environment(BLENDER_USER_RESOURCES=str(resources), PLENOVDB_PYTHON=str(environment.python))
     ended = subprocess.run([*command, *(["--fresh"] if fresh else [])], cwd=output, env=variables, check=False)

@@ -57,7 +57,7 @@ def halve(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
     mean = premultiplied.reshape(height // 2, 2, width // 2, 2, 4).mean(axis=(1, 3))
     light = mean[..., :3] / np.maximum(mean[..., 3:], 1e-12)
     result = np.concatenate([light_to_srgb(light), mean[..., 3:]], axis=-1)
-    rounded = np.rint(np.clip(result, 0.0, 1.0) * 255.0).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(np.clip(result, 0.0, 1.0) * 255.0).astype(np.uint8)
     rounded[rounded[..., 3] == 0] = 0  # a colour nobody sees would only make the file larger
     return rounded
 
