@@ -1,0 +1,5 @@
+"""Pictures of fields."""
+
+from plenoxels.render.renderer import FieldRenderer
+
+__all__ = ["FieldRenderer"]

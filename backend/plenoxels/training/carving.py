@@ -1,0 +1,107 @@
+"""Where the scene is: its bounds from the cameras, and the visual hull of the photos' silhouettes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from plenoxels.cameras import View
+
+
+def camera_bounds(views: Sequence[View]) -> tuple[float, ...]:
+    """A cube, min then max, around what all cameras look at.
+
+    Its centre is the point nearest to all optical axes; its half edge is how far from that point the pictures see, for the
+    median camera. Where the axes are nearly parallel the centre stays about the cameras' spread in front of them.
+    """
+    positions = np.stack([v.position for v in views])
+    forward = -np.stack([v.camera_to_world[:3, 2] for v in views])
+    spread = float(np.linalg.norm(positions - positions.mean(0), axis=1).mean()) or 1.0
+    ahead = (positions + spread * forward).mean(0)
+    # Least squares of the distances to the axes, drawn weakly to `ahead` so that parallel axes have an answer too.
+    across = np.eye(3)[None] - forward[:, :, None] * forward[:, None, :]
+    pull = 1e-3 * len(views)
+    centre = np.linalg.solve(across.sum(0) + pull * np.eye(3), (across @ positions[:, :, None]).sum(0)[:, 0] + pull * ahead)
+    distance = np.linalg.norm(positions - centre, axis=1)
+    half_angle = [math.atan(0.5 * max(v.intrinsics.width / v.intrinsics.fl_x, v.intrinsics.height / v.intrinsics.fl_y)) for v in views]
+    radius = float(np.median(distance * np.sin(half_angle)))
+    return (*(centre - radius).tolist(), *(centre + radius).tolist())
+
+
+class Silhouettes:
+    """The masks of the photos that have alpha, for carving a visual hull."""
+
+    def __init__(self, views: Sequence[View], photos: Sequence[NDArray[np.uint8]]) -> None:
+        """views and their photos, uint8 [H, W, 4]."""
+        self._views = list(views)
+        self._masks = [torch.from_numpy(photo[..., 3] > 0) for photo in photos]
+
+    def carve(
+        self, positions: torch.Tensor, voxel_edge: float, slack: float, on_progress: Callable[[float], None] | None = None
+    ) -> torch.Tensor:
+        """Which points may be part of the object: bool [N].
+
+        A point stays if in every view it projects near the silhouette (`slack` voxel edges), or outside the picture, or lies behind
+        the camera.
+
+        Args:
+            positions: float32 [N, 3], world.
+            voxel_edge: world units.
+            slack: in voxel edges.
+            on_progress: called with the share of views done.
+        """
+        kept = torch.arange(len(positions))
+        for index, (view, mask) in enumerate(zip(self._views, self._masks, strict=True)):
+            if not len(kept):
+                break
+            kept = kept[self._in_silhouette(view, mask, positions[kept], voxel_edge * slack)]
+            if on_progress:
+                on_progress((index + 1) / len(self._views))
+        result = torch.zeros(len(positions), dtype=torch.bool)
+        result[kept] = True
+        return result
+
+    @staticmethod
+    def _in_silhouette(view: View, mask: torch.Tensor, positions: torch.Tensor, slack: float) -> torch.Tensor:
+        camera = view.intrinsics
+        world_to_camera = torch.from_numpy(np.linalg.inv(view.camera_to_world)[:3].astype(np.float32))
+        local = positions @ world_to_camera[:, :3].T + world_to_camera[:, 3]
+        depth = -local[:, 2]
+        ahead = depth > 1e-6
+        safe = torch.where(ahead, depth, torch.ones_like(depth))
+        column = (local[:, 0] / safe * camera.fl_x + camera.cx).floor()
+        row = (-local[:, 1] / safe * camera.fl_y + camera.cy).floor()
+        seen = ahead & (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
+        if not bool(seen.any()):
+            return torch.ones_like(seen)
+        nearest = float(depth[seen].min())
+        radius = min(math.ceil(slack * max(camera.fl_x, camera.fl_y) / nearest + 0.5), max(camera.width, camera.height))
+        grown = mask[None, None].to(torch.float32)
+        grown = F.max_pool2d(grown, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
+        grown = F.max_pool2d(grown, (1, 2 * radius + 1), stride=1, padding=(0, radius))
+        place = (row.clamp(0, camera.height - 1) * camera.width + column.clamp(0, camera.width - 1)).long()
+        return ~seen | (grown.flatten()[place] > 0)
+
+
+def tight_bounds(
+    positions: torch.Tensor, margin: float, longest: int, divisor: int
+) -> tuple[tuple[int, int, int], tuple[float, ...]]:
+    """Resolution and bounds of cubic voxels around points.
+
+    Args:
+        positions: float32 [N, 3] with N > 0, world.
+        margin: world units left free on each side.
+        longest: voxels along the longest side, about (rounded up to a multiple of `divisor`).
+        divisor: every side's number of voxels is a multiple of it, so that coarser grids fit the same bounds.
+    """
+    low, high = positions.amin(0).double() - margin, positions.amax(0).double() + margin
+    extent = high - low
+    edge = float(extent.max()) / (divisor * math.ceil(longest / divisor))
+    resolution = [divisor * max(1, math.ceil(float(e) / (edge * divisor) - 1e-6)) for e in extent]
+    spare = (torch.tensor(resolution, dtype=torch.float64) * edge - extent) / 2
+    return (resolution[0], resolution[1], resolution[2]), (*(low - spare).tolist(), *(high + spare).tolist())

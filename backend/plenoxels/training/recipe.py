@@ -1,0 +1,121 @@
+"""Every hyper-parameter of a training, with what it does; presets; and changes by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PRESETS = ("draft", "standard", "high")
+
+
+def _setting(default: Any, description: str, low: float | None = None, high: float | None = None) -> Any:
+    return field(default=default, metadata={"help": description, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a field is trained. `describe()` lists every setting with its meaning; the defaults are the `standard` preset."""
+
+    max_seconds: float = _setting(60.0, "seconds of training; every schedule is stretched over them", 0.5, 1e7)
+    max_iterations: int = _setting(0, "stop after so many steps instead (schedules follow the steps); 0: seconds count", 0, 10**9)
+    seed: int = _setting(0, "seed of everything drawn at random", 0, 2**31 - 1)
+    voxel_pixels: float = _setting(0.75, "edge of a final voxel, in pixels of the photos where the object stands", 0.2, 16)
+    max_resolution: int = _setting(256, "most voxels along the longest side", 16, 1024)
+    stages: int = _setting(3, "grids from coarse to fine; each has twice the resolution of the one before", 1, 5)
+    last_stage_share: float = _setting(0.72, "share of the time for the last stage", 0.05, 1)
+    stage_share_ratio: float = _setting(0.3, "each earlier stage's share, of the one after it", 0.01, 1)
+    hull_resolution: int = _setting(64, "voxels along the grid that the visual hull is first carved from", 16, 256)
+    hull_slack: float = _setting(1.75, "how far outside a silhouette a voxel may project and stay, in voxel edges", 0.5, 10)
+    use_alpha: bool = _setting(True, "carve the visual hull from the photos' alpha where they have it")
+    initial_depth: float = _setting(0.1, "optical depth of a voxel at the start, inside a visual hull", 1e-6, 10)
+    initial_depth_open: float = _setting(0.01, "the same where no hull is known and all voxels start", 1e-6, 10)
+    batch_rays: int = _setting(20_000, "rays per step", 256, 10**6)
+    tile: int = _setting(4, "rays are drawn in tiles of so many by so many pixels", 1, 16)
+    training_step: float = _setting(1.0, "distance of samples in training, in voxel edges, started at random", 0.05, 4)
+    density_rate: float = _setting(12.0, "first learning rate of the optical depth across the scene's longest side", 1e-6, 1e4)
+    density_rate_end: float = _setting(0.48, "last one", 1e-9, 1e4)
+    sh_rate: float = _setting(0.03, "first learning rate of the harmonics' coefficients", 1e-9, 10)
+    sh_rate_end: float = _setting(0.0002, "last one", 1e-9, 10)
+    decay: float = _setting(0.95, "RMSProp's memory of squared gradients", 0, 0.99999)
+    epsilon: float = _setting(1e-8, "RMSProp's smallest divisor", 1e-30, 1)
+    tv_density: float = _setting(1e-5, "total variation of the optical depth of a voxel", 0, 1)
+    tv_sh: float = _setting(1e-3, "total variation of the harmonics' coefficients", 0, 1)
+    tv_share: float = _setting(0.01, "share of the voxels whose variation is looked at in each step", 0.0001, 1)
+    prune_weight: float = _setting(0.01, "at the end of a stage, voxels that never weighed more in any ray are dropped", 0, 0.9)
+    final_prune_weight: float = _setting(0.001, "the same at the end of the training", 0, 0.9)
+    evaluation_seconds: float = _setting(5.0, "seconds between measurements on held-out pixels", 0.1, 1e7)
+    preview_seconds: float = _setting(8.0, "seconds between preview pictures", 0.1, 1e7)
+    checkpoint_seconds: float = _setting(60.0, "seconds between checkpoints", 1, 1e7)
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value, low, high = getattr(self, entry.name), entry.metadata["low"], entry.metadata["high"]
+            if low is not None and not low <= value <= high:
+                raise ValueError(f"{entry.name} is {value:g}; it must be {low:g} to {high:g} ({entry.metadata['help']}).")
+
+    @classmethod
+    def preset(cls, name: str) -> Recipe:
+        """`draft` (20 seconds), `standard` (a minute) or `high` (five minutes).
+
+        Raises:
+            ValueError: no such preset.
+        """
+        if name == "draft":
+            return cls(max_seconds=20, voxel_pixels=1.2, max_resolution=128, last_stage_share=0.65)
+        if name == "standard":
+            return cls()
+        if name == "high":
+            return cls(max_seconds=300, voxel_pixels=0.75, max_resolution=384, stages=4, last_stage_share=0.62)
+        raise ValueError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+
+    @classmethod
+    def describe(cls) -> list[tuple[str, str, str]]:
+        """(name, default, meaning) of every setting."""
+        return [(f.name, str(f.default), f.metadata["help"]) for f in dataclasses.fields(cls)]
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Recipe:
+        """The recipe with some settings replaced; values may be texts.
+
+        Raises:
+            ValueError: an unknown name, or a value of the wrong kind or out of range; the sentence names it.
+        """
+        kinds = typing.get_type_hints(type(self))
+        values = {}
+        for name, value in overrides.items():
+            if name not in kinds:
+                raise ValueError(f"There is no setting {name!r}; there are {', '.join(sorted(kinds))}.")
+            values[name] = _parse(name, value, kinds[name])
+        return dataclasses.replace(self, **values)
+
+    def stage_shares(self) -> list[float]:
+        """Share of the training for each stage, coarse first; they sum to 1."""
+        earlier = [self.stage_share_ratio**k for k in range(self.stages - 1, 0, -1)]
+        if not earlier:
+            return [1.0]
+        rest = (1 - self.last_stage_share) / sum(earlier)
+        return [*(rest * share for share in earlier), self.last_stage_share]
+
+
+def _parse(name: str, value: Any, kind: type | types.UnionType) -> Any:
+    try:
+        if kind is bool:
+            word = str(value).lower()
+            if word not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+                raise ValueError
+            return word in ("true", "1", "yes", "on")
+        if kind is int:
+            number = float(value)
+            if number != int(number):
+                raise ValueError
+            return int(number)
+        number = float(value)
+        if number != number:
+            raise ValueError
+        return number
+    except (TypeError, ValueError, OverflowError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]  # type: ignore[index]
+        raise ValueError(f"{name} is {value!r}; it must be {wanted}.") from None

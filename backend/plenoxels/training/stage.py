@@ -1,0 +1,153 @@
+"""One resolution's optimisation: draws rays that can hit the field, steps, regularises, prunes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from plenoxels.config import PlenoxelConfig
+from plenoxels.grid import VoxelGrid
+from plenoxels.grid.resample import children, dilate, resample, unique_coordinates
+from plenoxels.kernels import Field, GradientBuffers, Kernels, MarchSettings, RayBatch, RmsPropRates, weight_code
+from plenoxels.training.photo_pool import PhotoPool
+from plenoxels.training.recipe import Recipe
+
+_OPAQUE = 1e6
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """rays drawn; mean squared error over rays and channels, sRGB-encoded."""
+
+    rays: int
+    loss: float
+
+
+class Stage:
+    """The grid of one stage with everything its optimisation needs."""
+
+    def __init__(
+        self,
+        grid: VoxelGrid,
+        pool: PhotoPool,
+        kernels: Kernels,
+        config: PlenoxelConfig,
+        recipe: Recipe,
+        generator: torch.Generator,
+    ) -> None:
+        """Prepares a stage; the optimiser starts anew."""
+        self.field = Field.of(grid)
+        self.gradients = GradientBuffers.for_grid(grid)
+        self._pool, self._kernels, self._recipe, self._generator = pool, kernels, recipe, generator
+        self._settings = MarchSettings.of(config, grid, recipe.training_step)
+        self._edge = min(grid.voxel_size)
+        self._longest = max(b - a for a, b in zip(grid.scene_bounds[:3], grid.scene_bounds[3:], strict=True))
+        self._pixels = self._pixels_that_hit()
+
+    @property
+    def grid(self) -> VoxelGrid:
+        return self.field.grid
+
+    @property
+    def drawn_share(self) -> float:
+        """Share of all pixels whose rays meet a voxel, and are drawn."""
+        return len(self._pixels) / max(1, self._pool.pixel_count)
+
+    def step(self, fraction: float) -> StepResult:
+        """One optimisation step; `fraction` of the whole training is done, 0 to 1."""
+        recipe, n = self._recipe, self.grid.active_voxels
+        if not n or not len(self._pixels):
+            return StepResult(0, 0.0)
+        tiles = max(1, recipe.batch_rays // recipe.tile**2)
+        rays, targets = self._draw(tiles)
+        statistics = self._kernels.loss_gradients(self.field, rays, targets, self._settings, self.gradients)
+        count = max(1, int(n * recipe.tv_share))
+        if recipe.tv_density or recipe.tv_sh:
+            first = int(torch.randint(n, (1,), generator=self._generator))
+            # Density's variation is that of a voxel's optical depth, extinction x edge: hence its gradient's factor.
+            density_scale, sh_scale = recipe.tv_density * self._edge / count, recipe.tv_sh / count
+            self._kernels.total_variation(self.field, self.gradients, first, count, density_scale, sh_scale)
+        self._kernels.rmsprop_step(self.field, self.gradients, self._rates(fraction))
+        return StepResult(len(rays), statistics.squared_error / (3 * len(rays)))
+
+    def pruned(self, weight: float) -> torch.Tensor:
+        """Indices, int64 [M], of the voxels that weighed more than `weight` in some ray of this stage."""
+        return torch.nonzero(self.gradients.greatest_visibility[:-1] > weight_code(weight)).flatten()
+
+    def finer_grid(self) -> VoxelGrid:
+        """The field at twice the resolution, on what pruning leaves and the voxels around it."""
+        grid = self.grid
+        kept = grid.coordinates[self.pruned(self._recipe.prune_weight)]
+        fine = children(dilate(kept, grid.resolution))
+        x, y, z = grid.resolution
+        return resample(grid, (2 * x, 2 * y, 2 * z), fine)
+
+    def final_grid(self) -> VoxelGrid:
+        """The field without the voxels that no ray ever saw."""
+        grid, kept = self.grid, self.pruned(self._recipe.final_prune_weight)
+        result = VoxelGrid(grid.resolution, grid.scene_bounds, grid.sh_degree, device=grid.device)
+        result.set_rows(grid.coordinates[kept], grid.rows[kept])
+        return result
+
+    def _rates(self, fraction: float) -> RmsPropRates:
+        recipe = self._recipe
+        return RmsPropRates(
+            density=recipe.density_rate * (recipe.density_rate_end / recipe.density_rate) ** fraction / self._longest,
+            sh=recipe.sh_rate * (recipe.sh_rate_end / recipe.sh_rate) ** fraction,
+            decay=recipe.decay,
+            density_epsilon=recipe.epsilon * self._edge,
+            sh_epsilon=recipe.epsilon,
+        )
+
+    def _draw(self, tiles: int) -> tuple[RayBatch, torch.Tensor]:
+        tile, generator, device = self._recipe.tile, self._generator, self._kernels.device
+        chosen = self._pixels[torch.randint(len(self._pixels), (tiles,), generator=generator).to(device)]
+        offset = torch.randint(tile, (tiles, 2), generator=generator).to(device)
+        jitter = torch.rand(tiles * tile * tile, generator=generator).to(device)
+        return self._pool.batch(*self._pool.tiles(chosen, tile, offset), jitter)
+
+    def _pixels_that_hit(self) -> torch.Tensor:
+        """Pixels whose ray can meet an active voxel, int64 [n]: found with an opaque field, at the blocks of a coarser picture.
+
+        All of them must be drawn, background beside the silhouette too: leaving that out lost 2.6 dB on lego.
+        """
+        grid, bricks = self.grid, self.field.bricks
+        if not grid.active_voxels:
+            return torch.empty(0, dtype=torch.int64, device=grid.device)
+        opaque = VoxelGrid(grid.resolution, grid.scene_bounds, 0, device=grid.device)
+        opaque.coordinates, opaque.rows = grid.coordinates, torch.zeros(grid.active_voxels + 1, 4, device=grid.device)
+        shown = bricks.brick_density.clone()
+        bricks.brick_density.copy_(torch.where(bricks.brick_rows < grid.active_voxels, _OPAQUE, 0.0))
+        settings = MarchSettings(0.5 * self._edge, 0.5, 0.5, (1.0, 1.0, 1.0), self._settings.compositing)
+        pixels = []
+        try:
+            for view, camera in enumerate(self._pool.views):
+                block = max(2, camera.intrinsics.width // 64)
+                rays, shape = self._pool.coarse_rays(view, block)
+                _, transmittance = self._kernels.render(Field(opaque, bricks), rays, settings)
+                pixels.append(self._pool.pixels_of_blocks(view, (transmittance < 0.5).reshape(shape), block))
+        finally:
+            bricks.brick_density.copy_(shown)
+        return torch.cat(pixels)
+
+
+def dense_coordinates(resolution: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
+    """Every voxel of a grid, int64 [N, 3]."""
+    axes = [torch.arange(r, device=device) for r in resolution]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+
+
+def starting_grid(
+    resolution: tuple[int, int, int],
+    bounds: tuple[float, ...],
+    coordinates: torch.Tensor,
+    sh_degree: int,
+    voxel_depth: float,
+) -> VoxelGrid:
+    """A grey, thin field on the given voxels; `voxel_depth` is a voxel's optical depth."""
+    grid = VoxelGrid(resolution, bounds, sh_degree, device=coordinates.device)
+    rows = torch.zeros(len(coordinates), grid.layout.width, device=coordinates.device)
+    rows[:, grid.layout.density] = voxel_depth / min(grid.voxel_size)
+    grid.set_rows(unique_coordinates(coordinates), rows)
+    return grid

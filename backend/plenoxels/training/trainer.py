@@ -1,0 +1,358 @@
+"""The training from photos to a field: carve, optimise from coarse to fine, measure on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from plenoxels.colour import to_bytes
+from plenoxels.config import PlenoxelConfig
+from plenoxels.datasets import Dataset
+from plenoxels.errors import DatasetInvalid, ResumeInvalid
+from plenoxels.grid import VoxelGrid
+from plenoxels.kernels import Kernels, open_kernels
+from plenoxels.render import FieldRenderer
+from plenoxels.training.carving import Silhouettes, camera_bounds, tight_bounds
+from plenoxels.training.held_out import HeldOutSample
+from plenoxels.training.photo_pool import PhotoPool
+from plenoxels.training.progress import TrainingObserver, TrainingProgress, TrainingSnapshot
+from plenoxels.training.recipe import Recipe
+from plenoxels.training.stage import Stage, dense_coordinates, starting_grid
+
+_REPORT_SECONDS = 0.1
+_PREVIEW_EDGE = 512
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training ended with.
+
+    Attributes:
+        grid: the field, pruned, on the CPU.
+        config: its model settings.
+        iterations: optimisation steps, those before a resume included.
+        seconds: seconds of training alone.
+        cancelled: the observer asked to stop.
+        rays: rays used since this run began.
+        rays_per_second: their mean rate.
+        snapshot: for a last checkpoint.
+    """
+
+    grid: VoxelGrid
+    config: PlenoxelConfig
+    iterations: int
+    seconds: float
+    cancelled: bool
+    rays: int
+    rays_per_second: float
+    snapshot: TrainingSnapshot
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.snapshot.state or {}
+
+    @property
+    def scene_bounds(self) -> tuple[float, ...]:
+        return self.grid.scene_bounds
+
+
+class Trainer:
+    """Trains one field. Use it once."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: PlenoxelConfig,
+        recipe: Recipe,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        """Chooses the kernels; nothing is loaded yet.
+
+        Raises:
+            DeviceMissing: the device is not there.
+        """
+        self._dataset, self._config, self._recipe = dataset, config, recipe
+        self._kernels: Kernels = open_kernels(device, threads)
+        self._generator = torch.Generator().manual_seed(recipe.seed)
+        self._clock = _Clock()
+        self._iteration = 0
+        self._rays = 0
+        self._stage_index = 0
+        self._psnr: float | None = None
+        self._prepared_seconds = 0.0  # carving's part of the time: the schedule starts behind it
+
+    @property
+    def device_description(self) -> str:
+        return self._kernels.description
+
+    def run(self, observer: TrainingObserver, resume: TrainingSnapshot | None = None) -> TrainingResult:
+        """Trains until the recipe's time or steps are used up, or the observer asks to stop.
+
+        Args:
+            observer: watches; called from this thread.
+            resume: go on from here: same schedule, the seconds and steps done so far count.
+
+        Raises:
+            DatasetInvalid: photos are missing or broken, or their silhouettes leave nothing.
+            ResumeInvalid: the snapshot does not fit the model.
+        """
+        if not self._dataset.train:
+            raise DatasetInvalid(f"{self._dataset.folder} has no training views.")
+        pool, held_out, silhouettes = self._load(observer)
+        with self._clock.running():
+            if resume is None:
+                stage = self._begin(observer, pool, silhouettes)
+            else:
+                stage = self._go_on(resume, pool)
+        if resume is None:
+            self._prepared_seconds = self._clock.seconds
+        del silhouettes
+        cancelled = False
+        watch = _Watch(self, observer, held_out)
+        while not (cancelled := observer.should_stop()):
+            with self._clock.running():
+                fraction = self._fraction()
+                if fraction >= 1:
+                    break
+                while self._stage_index < self._last_stage(stage) and fraction >= self._stage_ends()[self._stage_index]:
+                    stage = self._next_stage(stage, pool)
+                self._work_until_report(stage, watch)
+            watch.look(stage)
+        final = stage.final_grid()
+        return TrainingResult(
+            grid=final.to("cpu"),
+            config=self._config,
+            iterations=self._iteration,
+            seconds=self._clock.seconds,
+            cancelled=cancelled,
+            rays=self._rays,
+            rays_per_second=self._rays / max(1e-9, self._clock.seconds_here),
+            snapshot=self._snapshot(stage),
+        )
+
+    def _load(self, observer: TrainingObserver) -> tuple[PhotoPool, HeldOutSample | None, Silhouettes | None]:
+        dataset = self._dataset
+        total = len(dataset.train) + len(dataset.test)
+
+        def loaded(done: int, before: int = 0) -> None:
+            message = f"Loading photos: {done + before} of {total}"
+            observer.report(TrainingProgress("loading", message, progress=0.0))
+
+        photos = dataset.load_photos(dataset.train, lambda done, _: loaded(done))
+        pool = PhotoPool(dataset.train, photos, self._config, self._kernels.device)
+        silhouettes = None
+        if dataset.has_alpha and self._recipe.use_alpha:
+            silhouettes = Silhouettes(dataset.train, photos)
+        held_out = None
+        if dataset.test:
+            held = dataset.load_photos(dataset.test, lambda done, _: loaded(done, len(dataset.train)))
+            held_out = HeldOutSample(PhotoPool(dataset.test, held, self._config, self._kernels.device))
+        return pool, held_out, silhouettes
+
+    def _begin(self, observer: TrainingObserver, pool: PhotoPool, silhouettes: Silhouettes | None) -> Stage:
+        recipe, device = self._recipe, self._kernels.device
+        cube = camera_bounds(self._dataset.train)
+        divisor = 2 ** (recipe.stages - 1)
+        if silhouettes is None:
+            resolution = (self._final_resolution(cube, divisor),) * 3
+            coarse = (resolution[0] // divisor,) * 3
+            grid = starting_grid(
+                coarse, cube, dense_coordinates(coarse), self._config.sh_degree, recipe.initial_depth_open
+            )
+        else:
+
+            def carved(share: float) -> None:
+                observer.report(TrainingProgress("carving", "Carving the visual hull from the silhouettes", progress=0.0))
+
+            first = VoxelGrid((recipe.hull_resolution,) * 3, cube, 0)
+            first.set_rows(dense := dense_coordinates(first.resolution), torch.zeros(len(dense), first.layout.width))
+            edge = max(first.voxel_size)
+            inside = silhouettes.carve(first.world_positions(), edge, recipe.hull_slack, carved)
+            if not bool(inside.any()):
+                raise DatasetInvalid(
+                    f"The silhouettes in {self._dataset.folder} have no point of space in common.",
+                    "Check the camera poses, or train with --set use_alpha=false.",
+                )
+            final, bounds = tight_bounds(
+                first.world_positions()[inside], edge, self._final_resolution(cube, divisor), divisor
+            )
+            coarse = (final[0] // divisor, final[1] // divisor, final[2] // divisor)
+            empty = VoxelGrid(coarse, bounds, 0)
+            empty.set_rows(dense := dense_coordinates(coarse), torch.zeros(len(dense), empty.layout.width))
+            hull = silhouettes.carve(empty.world_positions(), max(empty.voxel_size), recipe.hull_slack, carved)
+            grid = starting_grid(
+                coarse, bounds, empty.coordinates[hull], self._config.sh_degree, recipe.initial_depth
+            )
+        return self._stage(grid.to(device), pool)
+
+    def _final_resolution(self, cube: tuple[float, ...], divisor: int) -> int:
+        """Voxels along the longest side of the final grid: as fine as the photos can tell, within the recipe's limit."""
+        centre = np.array([(a + b) / 2 for a, b in zip(cube[:3], cube[3:], strict=True)])
+        footprint = np.median(
+            [np.linalg.norm(v.position - centre) / v.intrinsics.fl_x for v in self._dataset.train]
+        )
+        wanted = (cube[3] - cube[0]) / (float(footprint) * self._recipe.voxel_pixels)
+        limit = self._recipe.max_resolution // divisor
+        return divisor * max(1, min(limit, round(wanted / divisor)))
+
+    def _go_on(self, resume: TrainingSnapshot, pool: PhotoPool) -> Stage:
+        grid = resume.grid.to(self._kernels.device)
+        if grid.sh_degree != self._config.sh_degree:
+            raise ResumeInvalid(
+                f"The checkpoint has spherical harmonics of degree {grid.sh_degree}, the model {self._config.sh_degree}.",
+                "Resume with the same sh_degree.",
+            )
+        self._iteration = resume.iteration
+        self._clock.start_from(resume.seconds)
+        state = resume.state or {}
+        self._stage_index = min(int(state.get("stage", self._recipe.stages - 1)), self._recipe.stages - 1)
+        self._prepared_seconds = float(state.get("prepared_seconds", 0.0))
+        stage = self._stage(grid, pool)
+        square, visibility = state.get("mean_square"), state.get("greatest_visibility")
+        if square is not None and visibility is not None:
+            if square.shape != (grid.active_voxels, grid.layout.width) or visibility.shape != (grid.active_voxels,):
+                raise ResumeInvalid("The checkpoint's optimiser state does not fit its voxels.", "Resume from the .vdb alone.")
+            stage.gradients.mean_square[:-1] = torch.from_numpy(square).to(grid.device)
+            stage.gradients.greatest_visibility[:-1] = torch.from_numpy(visibility).to(grid.device)
+        if "generator" in state:
+            self._generator.set_state(torch.from_numpy(np.array(state["generator"], np.uint8)))
+        return stage
+
+    def _stage(self, grid: VoxelGrid, pool: PhotoPool) -> Stage:
+        return Stage(grid, pool, self._kernels, self._config, self._recipe, self._generator)
+
+    def _next_stage(self, stage: Stage, pool: PhotoPool) -> Stage:
+        grid = stage.finer_grid()
+        if not grid.active_voxels:
+            raise DatasetInvalid(
+                "Every voxel became transparent: the photos and camera poses do not fit each other.",
+                "Check the poses, or lower prune_weight.",
+            )
+        del stage  # its buffers go before the next stage's are made
+        self._stage_index += 1
+        return self._stage(grid, pool)
+
+    def _last_stage(self, stage: Stage) -> int:
+        return self._recipe.stages - 1
+
+    def _stage_ends(self) -> list[float]:
+        return np.cumsum(self._recipe.stage_shares()).tolist()
+
+    def _fraction(self) -> float:
+        if self._recipe.max_iterations:
+            return self._iteration / self._recipe.max_iterations
+        prepared = min(self._prepared_seconds, 0.5 * self._recipe.max_seconds)
+        return (self._clock.seconds - prepared) / (self._recipe.max_seconds - prepared)
+
+    def _work_until_report(self, stage: Stage, watch: _Watch) -> None:
+        """Steps for a tenth of a second, or to the end of the stage."""
+        end = self._stage_ends()[self._stage_index] if self._stage_index < self._last_stage(stage) else 1.0
+        until = time.perf_counter() + _REPORT_SECONDS
+        while True:
+            result = stage.step(min(1.0, self._fraction()))
+            self._iteration += 1
+            self._rays += result.rays
+            watch.stepped(result.rays, result.loss)
+            if time.perf_counter() >= until or self._fraction() >= end:
+                return
+
+    def _snapshot(self, stage: Stage) -> TrainingSnapshot:
+        gradients = stage.gradients
+        state = {
+            "stage": self._stage_index,
+            "prepared_seconds": self._prepared_seconds,
+            "mean_square": gradients.mean_square[:-1].cpu().numpy(),
+            "greatest_visibility": gradients.greatest_visibility[:-1].cpu().numpy(),
+            "generator": self._generator.get_state().numpy(),
+        }
+        return TrainingSnapshot(stage.grid.to("cpu"), self._iteration, self._clock.seconds, state)
+
+    def _progress(self, stage: Stage, watch: _Watch) -> TrainingProgress:
+        fraction = min(1.0, self._fraction())
+        seconds = self._clock.seconds
+        done = max(fraction, 1e-6)
+        return TrainingProgress(
+            stage="training",
+            message=f"Training, stage {self._stage_index + 1} of {self._recipe.stages}",
+            iteration=self._iteration,
+            seconds=seconds,
+            progress=fraction,
+            eta_seconds=seconds * (1 - fraction) / done if fraction > 0.01 else None,
+            rays_per_second=watch.rays_per_second,
+            loss=watch.loss,
+            psnr=self._psnr,
+            resolution=stage.grid.resolution,
+            voxels=stage.grid.active_voxels,
+        )
+
+
+class _Clock:
+    """Seconds of training, without what is done for whoever watches."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self.seconds_here = 0.0
+        self._since: float | None = None
+
+    def start_from(self, seconds: float) -> None:
+        self._before = seconds
+
+    @property
+    def seconds(self) -> float:
+        running = time.perf_counter() - self._since if self._since is not None else 0.0
+        return self._before + self.seconds_here + running
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds_here += time.perf_counter() - self._since
+            self._since = None
+
+
+class _Watch:
+    """Keeps the observer informed: progress at every look, measurements, previews and checkpoints when they are due."""
+
+    def __init__(self, trainer: Trainer, observer: TrainingObserver, held_out: HeldOutSample | None) -> None:
+        self._trainer, self._observer, self._held_out = trainer, observer, held_out
+        self._due = {"evaluation": 1.0, "preview": 1.5, "checkpoint": trainer._recipe.checkpoint_seconds}
+        self.rays_per_second: float | None = None
+        self.loss: float | None = None
+        self._rays, self._begin = 0, trainer._clock.seconds
+
+    def stepped(self, rays: int, loss: float) -> None:
+        self._rays += rays
+        self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
+        elapsed = self._trainer._clock.seconds - self._begin
+        if elapsed > 1:
+            self.rays_per_second, self._rays, self._begin = self._rays / elapsed, 0, self._trainer._clock.seconds
+
+    def look(self, stage: Stage) -> None:
+        trainer, recipe = self._trainer, self._trainer._recipe
+        held_out = self._held_out
+        if held_out and self._is_due("evaluation", recipe.evaluation_seconds):
+            trainer._psnr = held_out.psnr(stage.field, trainer._kernels, trainer._config)
+        if self._is_due("preview", recipe.preview_seconds):
+            renderer = FieldRenderer(stage.grid, trainer._config, kernels=trainer._kernels)
+            view = (trainer._dataset.test or trainer._dataset.train)[0]
+            view = view.downscaled(max(1, -(-max(view.intrinsics.width, view.intrinsics.height) // _PREVIEW_EDGE)))
+            self._observer.preview(to_bytes(renderer.render(view.intrinsics, view.camera_to_world)))
+        if self._is_due("checkpoint", recipe.checkpoint_seconds):
+            self._observer.checkpoint(trainer._snapshot(stage))
+        self._observer.report(trainer._progress(stage, self))
+
+    def _is_due(self, what: str, every: float) -> bool:
+        seconds = self._trainer._clock.seconds
+        if seconds < self._due[what]:
+            return False
+        self._due[what] = seconds + every
+        return True
