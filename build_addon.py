@@ -361,11 +361,11 @@ def run_demo(root: Path, output: Path, fresh: bool) -> None:
     environment, _, _ = choose_environments(root, settings, ())
     prepare(root, settings, environment)
     install_backend(root, environment)
-    seconds["environment"] = time.monotonic() - started
+    seconds["environment"] = round(time.monotonic() - started, 1)
     started = time.monotonic()
     archive = build_extension(root)
     validate_extension(environment, archive)
-    seconds["build"] = time.monotonic() - started
+    seconds["build"] = round(time.monotonic() - started, 1)
     print(f"Built {archive.relative_to(root)}; Blender's validator accepts it.", flush=True)
     resources = root / ".cache" / f"demo-{environment.blender}"
     shutil.rmtree(resources, ignore_errors=True)  # as it is for whoever installs the extension for the first time

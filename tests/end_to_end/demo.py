@@ -24,7 +24,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-import bpy
+try:
+    import bpy
+except ImportError as missing:  # on servers; everything else is installed by build_addon.py
+    sys.exit(
+        f"Blender could not be loaded: {missing}. It needs some of the system's libraries even without a window; "
+        "on Debian and Ubuntu: apt install libegl1 libgl1 libice6 libsm6 libx11-6 libxext6 libxfixes3 libxi6 "
+        "libxkbcommon0 libxrender1"
+    )
 import numpy as np
 import road
 import studio

@@ -110,7 +110,8 @@ def photo_over(background: Sequence[float], path: Path) -> Image:
     pixels = load_image(path)
     alpha = pixels[..., 3:]
     behind = decode_srgb(np.asarray(background, np.float32))
-    return encode_srgb(decode_srgb(pixels[..., :3]) * alpha + behind * (np.float32(1) - alpha))
+    light = np.asarray(decode_srgb(pixels[..., :3]) * alpha + behind * (1 - alpha), np.float32)
+    return encode_srgb(light)
 
 
 def psnr(one: Image, other: Image) -> float:
