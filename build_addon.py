@@ -382,18 +382,22 @@ def run_demo(root: Path, output: Path, fresh: bool) -> None:
 
 
 def pytest_check(
-    root: Path, environment: Environment, main: Environment, tests: Sequence[str], options: Sequence[str]
+    root: Path, name: str, environment: Environment, main: Environment, tests: Sequence[str], options: Sequence[str]
 ) -> Check:
-    """The pytest run of one environment; jobs started by its tests run in the main one, which has the backend."""
+    """One pytest run; jobs that its tests start run in the main environment, which has the backend."""
     cache = root / ".cache"
-    junit = cache / f"tests-{environment.blender}.xml"
+    label = re.sub(r"[^a-z0-9.]+", "-", name.lower())
     variables = clean_environment(
         PLENOVDB_PYTHON=str(main.python),
-        BLENDER_USER_RESOURCES=str(cache / f"tests-{environment.blender}"),
+        BLENDER_USER_RESOURCES=str(cache / f"blender-{label}"),
         WARP_CACHE_PATH=str(cache / "warp"),
     )
+    junit = cache / f"{label}.xml"
     command = [str(environment.python), "-m", "pytest", "-rs", f"--junitxml={junit}", *tests, *options]
-    return Check(f"pytest in {environment.title}", command, variables, junit, may_be_empty=bool(options))
+    check = Check(name, command, variables, junit, may_be_empty=bool(options))
+    if not tests:
+        check.skipped = "none of the tests named belongs here"
+    return check
 
 
 def run_tests(root: Path, arguments: Sequence[str]) -> bool:
@@ -409,14 +413,14 @@ def run_tests(root: Path, arguments: Sequence[str]) -> bool:
         for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
             checks.append(Check(" ".join(tool), [str(main.python), "-m", *tool], clean_environment()))
     named, options = split_arguments(root, arguments)
-    checks.append(pytest_check(root, main, main, named or ["tests"], options))
-    folders = ("tests/blender", "tests/end_to_end")
-    inside = [name for name in named if name.replace("\\", "/").startswith(folders)] if named else list(folders)
-    for environment in others:
-        check = pytest_check(root, environment, main, inside, options)
-        if not inside:
-            check.skipped = "none of the tests named runs inside Blender"
-        checks.append(check)
+    if not named:
+        named = sorted(f"tests/{path.name}" for path in (root / "tests").iterdir() if any(path.glob("test_*.py")))
+    # Tests of the backend import torch, which must never share a process with Blender.
+    inside = [name for name in named if name.replace("\\", "/").startswith(("tests/blender", "tests/end_to_end"))]
+    outside = [name for name in named if name not in inside]
+    checks.append(pytest_check(root, "pytest outside Blender", main, main, outside, options))
+    for environment in (main, *others):
+        checks.append(pytest_check(root, f"pytest in {environment.title}", environment, main, inside, options))
     checks += [Check(f"pytest in {blender}", skipped=reason) for blender, reason in left_out.items()]
     return run_all(root, checks)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+TIMEOUT = 1200  # seconds
 NO_TESTS_COLLECTED = 5  # pytest's exit status
 OPTIONS_WITH_VALUE = {"-k", "-m", "-o", "-p", "-W", "--deselect", "--ignore"}
 
@@ -40,8 +41,13 @@ class Check:
         if self.junit:
             self.junit.unlink(missing_ok=True)
         started = time.monotonic()
-        ended = subprocess.run(self.command, cwd=root, env=self.environment, stdin=subprocess.DEVNULL, check=False)
-        self.returncode = ended.returncode
+        try:
+            self.returncode = subprocess.run(
+                self.command, cwd=root, env=self.environment, stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:  # pip's bpy was seen to hang while it shuts down
+            print(f"stopped: not done after {TIMEOUT} s", flush=True)
+            self.returncode = 124
         self.seconds = time.monotonic() - started
         if self.returncode == NO_TESTS_COLLECTED and self.may_be_empty:
             self.skipped = "no test fits the arguments"
