@@ -1,0 +1,1 @@
+"""The job's cameras in Blender: reading cameras.json, exact intrinsics, camera objects."""

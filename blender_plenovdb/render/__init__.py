@@ -1,0 +1,1 @@
+"""Scene and render settings under which Blender shows what the trainer saw."""
