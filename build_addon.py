@@ -372,8 +372,15 @@ def run_demo(root: Path, output: Path, fresh: bool) -> None:
     command = [str(environment.python), "-E", "-s", "-u", str(root / "tests" / "end_to_end" / "demo.py")]
     command += ["--extension", str(archive), "--output", str(output), "--earlier-steps", json.dumps(seconds)]
     variables = clean_environment(BLENDER_USER_RESOURCES=str(resources), PLENOVDB_PYTHON=str(environment.python))
-    ended = subprocess.run([*command, *(["--fresh"] if fresh else [])], cwd=output, env=variables, check=False)
-    if ended.returncode != 0:
+    with subprocess.Popen([*command, *(["--fresh"] if fresh else [])], cwd=output, env=variables) as process:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.wait(timeout=20)  # it was interrupted as well, and first stops the trainer
+            raise
+        finally:
+            process.kill()  # no effect on one that has ended
+    if process.returncode != 0:
         raise Problem(f"The demo stopped in Blender. What Blender said is in {output / 'blender.log'}.")
 
 

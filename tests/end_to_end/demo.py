@@ -18,7 +18,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -132,7 +132,8 @@ def train(api: Any, terminal: Terminal, output: Path, inputs: str, seconds: floa
     try:
         status = api.wait(job, report)
     except BaseException:
-        api.cancel(job, force=True)  # the trainer would outlive us
+        with suppress(api.PlenoError):
+            api.cancel(job, force=True)  # the trainer would outlive us
         raise
     status.raise_if_failed()
     run = TrainingRun(
