@@ -17,12 +17,12 @@ MAX_LEVELS = 8
 def coarser(grid: VoxelGrid) -> VoxelGrid:
     """The field at half the resolution: every voxel stands for 2 x 2 x 2 finer ones.
 
-    An odd number of voxels is rounded up and the bounds grow by one fine voxel at their upper end, so that the new voxels
-    are exactly twice the old ones and every position keeps its place in the world.
+    An odd number of voxels is rounded up and the bounds grow by one fine voxel at their upper end, so that the new
+    voxels are exactly twice the old ones and every position keeps its place in the world.
 
-    Density is the mean of max(0, density) over the 8 (inactive ones count 0), so that as much light is absorbed along any
-    axis; where all are 0 or below, the plain mean, which keeps the surface sharp. Harmonics are the mean weighted by
-    density: what is not seen does not colour what is.
+    Density is the mean of max(0, density) over the 8 (inactive ones count 0), so that as much light is absorbed along
+    any axis; where all are 0 or below, the plain mean, which keeps the surface sharp. Harmonics are the mean weighted
+    by density: what is not seen does not colour what is.
 
     Args:
         grid: any field; it is left as it is.

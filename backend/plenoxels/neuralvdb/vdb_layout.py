@@ -1,7 +1,7 @@
 """The frame of a .vdb file, read without OpenVDB: metadata, names and extents of its grids.
 
-OpenVDB's own reader trusts lengths that it finds in a file, and its writer reports no full disk; both faults show here, since
-the last grid must end where the file ends. The layout is that of file format 222 and later (OpenVDB 3 to 13).
+OpenVDB's own reader trusts lengths that it finds in a file, and its writer reports no full disk; both faults show here,
+since the last grid must end where the file ends. The layout is that of file format 222 and later (OpenVDB 3 to 13).
 """
 
 from __future__ import annotations

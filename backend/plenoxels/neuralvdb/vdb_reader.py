@@ -102,14 +102,12 @@ class _FileGrid:
         self._grid.background = (INACTIVE,) * 3 if self._vector else INACTIVE
 
     def active_blocks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Origins [B, 3] of the 8^3 blocks with active voxels, and where those voxels lie in the flattened [B, 8, 8, 8]."""
+        """Origins [B, 3] of the 8^3 blocks with active voxels, and their places in the flattened [B, 8, 8, 8]."""
         if not self.active_voxels:
             return np.empty((0, 3), np.int64), np.empty(0, np.int64)
         volume = float(np.prod((self.high - self.low + 1).astype(np.float64)))
-        if volume > _SCAN_PER_WALKED * self.active_voxels:
-            origins = self._walked_blocks()
-        else:
-            origins = self._scanned_blocks()
+        is_sparse = volume > _SCAN_PER_WALKED * self.active_voxels
+        origins = self._walked_blocks() if is_sparse else self._scanned_blocks()
         mask = np.empty((len(origins), EDGE, EDGE, EDGE), np.bool_)
         buffer = np.empty((EDGE, EDGE, EDGE), np.float32)
         for block, (x, y, z) in zip(mask, origins.tolist(), strict=True):
