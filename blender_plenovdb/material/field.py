@@ -27,7 +27,6 @@ def field_material(name: str, degree: int, compositing: str) -> bpy.types.Materi
     output = tree.nodes.new("ShaderNodeOutputMaterial")
     tree.links.new(group.outputs["Volume"], output.inputs["Volume"])
     material.cycles.volume_interpolation = "LINEAR"
-    material.cycles.volume_step_rate = 1.0
     return material
 
 

@@ -48,7 +48,8 @@ def import_field(
     if volume_object is None:
         volume_object = bpy.data.objects.new(volume.name, volume)
         (collection or scene.collection).objects.link(volume_object)
-        drive_step_size(volume, volume_object)
+        for material in volume.materials:
+            drive_step_rate(material, volume_object)
     shown = {level.number: level for level in levels_of(volume)}[volume.plenovdb.level]
     show(volume, shown)
     if not volume.grids.load():
@@ -74,21 +75,22 @@ def find_field(source: Path) -> Path:
     return field
 
 
-def drive_step_size(volume: bpy.types.Volume, volume_object: bpy.types.Object) -> None:
-    """Keeps the step at half a voxel along its shortest axis, in world units, under any scale of the object.
+def drive_step_rate(material: bpy.types.Material, volume_object: bpy.types.Object) -> None:
+    """Keeps Cycles' step at half a voxel along its shortest axis under any scale of the object, animated ones too.
 
-    With the render space OBJECT Blender would shorten it under rotation as well. The expression is one of the simple
-    ones that Blender evaluates without Python, so it needs no permission to run scripts.
+    The volume's own step size is half a voxel of the unscaled object and cannot be animated; the material's step rate
+    multiplies it and can. With the render space OBJECT Blender would shorten the step under rotation as well. The
+    expression is one of the simple ones that Blender evaluates without Python, so it needs no permission to run scripts.
     """
-    volume.render.driver_remove("step_size")
-    driver: Any = volume.render.driver_add("step_size").driver
+    material.driver_remove("cycles.volume_step_rate")
+    driver: Any = material.driver_add("cycles.volume_step_rate").driver
     driver.type = "SCRIPTED"
     for number, axis in enumerate("xyz"):
         size = driver.variables.new()
         size.name = f"v{axis}"
         size.type = "SINGLE_PROP"
         size.targets[0].id_type = "VOLUME"
-        size.targets[0].id = volume
+        size.targets[0].id = volume_object.data
         size.targets[0].data_path = f'["{VOXEL_SIZE_KEY}"][{number}]'
         scale = driver.variables.new()
         scale.name = f"s{axis}"
@@ -96,7 +98,7 @@ def drive_step_size(volume: bpy.types.Volume, volume_object: bpy.types.Object) -
         scale.targets[0].id = volume_object
         scale.targets[0].transform_type = f"SCALE_{axis.upper()}"
         scale.targets[0].transform_space = "WORLD_SPACE"
-    driver.expression = "max(1e-6, 0.5 * min(vx * abs(sx), vy * abs(sy), vz * abs(sz)))"
+    driver.expression = "min(vx * abs(sx), vy * abs(sy), vz * abs(sz)) / min(vx, vy, vz)"
 
 
 def _read_family(path: Path) -> tuple[list[FieldMetadata], list[str]]:

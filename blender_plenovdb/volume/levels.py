@@ -92,6 +92,7 @@ def show(volume: bpy.types.Volume, level: Level) -> None:
     path = str(level.path)
     volume.filepath = bpy.path.relpath(path) if volume.filepath.startswith("//") else path
     volume.plenovdb.level = level.number
+    volume.render.step_size = min(level.voxel_size) / 2
     volume[VOXEL_SIZE_KEY] = level.voxel_size
     volume.update_tag()
     for scene in bpy.data.scenes:
