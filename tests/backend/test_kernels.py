@@ -5,17 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 from plenoxels.config import Compositing
-from plenoxels.kernels import Field, GradientBuffers, Kernels, RmsPropRates
+from plenoxels.kernels import Field, GradientBuffers, Kernels, RmsPropRates, weight_code
 from plenoxels.kernels.cpu.kernels import CpuKernels
+from plenoxels.kernels.cuda.kernels import CudaKernels
 from random_fields import exact_settings, random_grid, random_rays
 from reference_renderer import render_reference
 
 DEGREES = [0, 1, 2, 3]
 
 
-@pytest.fixture(params=["one thread", "three threads"])
+@pytest.fixture(params=["native, one thread", "native, three threads", "warp"])
 def kernels(request: pytest.FixtureRequest) -> Kernels:
-    return CpuKernels(threads=1 if request.param == "one thread" else 3)
+    if request.param == "warp":
+        return CudaKernels("cpu")
+    return CpuKernels(threads=1 if request.param == "native, one thread" else 3)
 
 
 def _reference_leaves(grid):
@@ -45,7 +48,7 @@ def test_loss_gradients_agree_with_the_reference(kernels, degree, compositing):
     density, sh = _reference_leaves(grid)
     squared_error = (render_reference(grid, density, sh, rays, settings) - targets).square()
     squared_error.mean().backward()
-    assert statistics.squared_error == pytest.approx(float(squared_error.sum()), rel=1e-5)
+    assert statistics.squared_error == pytest.approx(float(squared_error.sum().detach()), rel=1e-5)
     by_density, by_sh = gradients.rows[:-1, grid.layout.density].double(), grid.layout.unpack_sh(gradients.rows[:-1]).double()
     for ours, theirs in ((by_density, density.grad), (by_sh, sh.grad)):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
@@ -148,3 +151,19 @@ def test_total_variation_agrees_with_autograd(kernels, degree):
     by_sh = grid.layout.unpack_sh(gradients.rows[:-1]).double()
     torch.testing.assert_close(gradients.rows[:-1, grid.layout.density].double(), density.grad, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(by_sh, sh.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_visibility_codes_order_weights_alike_on_every_device():
+    grid = random_grid(1, seed=6)
+    rays, settings = random_rays(grid, 300, seed=6), exact_settings(grid, Compositing.ENCODED)
+    targets = torch.zeros(len(rays), 3)
+    codes = []
+    for kernels in (CpuKernels(threads=1), CudaKernels("cpu")):
+        gradients = GradientBuffers.for_grid(grid)
+        kernels.loss_gradients(Field.of(grid), rays, targets, settings, gradients)
+        codes.append(gradients.visibility[:-1].int())
+    assert int((codes[0] - codes[1]).abs().max()) <= 1  # a weight at a code's edge may fall on either side
+    assert float((codes[0] == codes[1]).float().mean()) > 0.99
+    weights = [1e-6, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.99, 1.0]
+    assert [weight_code(w) for w in weights] == sorted({weight_code(w) for w in weights})
+    assert int(codes[0].max()) <= weight_code(1.0)

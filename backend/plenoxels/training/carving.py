@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from plenoxels.cameras import View
 
+_DEPTH_BAND = 1.35
+
 
 def camera_bounds(views: Sequence[View]) -> tuple[float, ...]:
     """A cube, min then max, around what all cameras look at.
@@ -46,8 +48,7 @@ class Silhouettes:
     ) -> torch.Tensor:
         """Which points may be part of the object: bool [N].
 
-        A point stays if in every view it projects near the silhouette (`slack` voxel edges), or outside the picture, or lies behind
-        the camera.
+        A point stays if a tenth of the views see it, and every view that does has it near the silhouette (`slack` voxel edges).
 
         Args:
             positions: float32 [N, 3], world.
@@ -55,19 +56,24 @@ class Silhouettes:
             slack: in voxel edges.
             on_progress: called with the share of views done.
         """
-        kept = torch.arange(len(positions))
+        kept, times_seen = torch.arange(len(positions)), torch.zeros(len(positions), dtype=torch.int32)
         for index, (view, mask) in enumerate(zip(self._views, self._masks, strict=True)):
             if not len(kept):
                 break
-            kept = kept[self._in_silhouette(view, mask, positions[kept], voxel_edge * slack)]
+            seen, inside = self._in_silhouette(view, mask, positions[kept], voxel_edge * slack)
+            times_seen[kept[seen]] += 1
+            kept = kept[inside | ~seen]
             if on_progress:
                 on_progress((index + 1) / len(self._views))
         result = torch.zeros(len(positions), dtype=torch.bool)
         result[kept] = True
-        return result
+        return result & (times_seen >= max(1, len(self._views) // 10))
 
     @staticmethod
-    def _in_silhouette(view: View, mask: torch.Tensor, positions: torch.Tensor, slack: float) -> torch.Tensor:
+    def _in_silhouette(
+        view: View, mask: torch.Tensor, positions: torch.Tensor, slack: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which points project into the picture, and which of those near the silhouette: bool [N] each."""
         camera = view.intrinsics
         world_to_camera = torch.from_numpy(np.linalg.inv(view.camera_to_world)[:3].astype(np.float32))
         local = positions @ world_to_camera[:, :3].T + world_to_camera[:, 3]
@@ -78,14 +84,26 @@ class Silhouettes:
         row = (-local[:, 1] / safe * camera.fl_y + camera.cy).floor()
         seen = ahead & (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
         if not bool(seen.any()):
-            return torch.ones_like(seen)
-        nearest = float(depth[seen].min())
-        radius = min(math.ceil(slack * max(camera.fl_x, camera.fl_y) / nearest + 0.5), max(camera.width, camera.height))
-        grown = mask[None, None].to(torch.float32)
-        grown = F.max_pool2d(grown, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
-        grown = F.max_pool2d(grown, (1, 2 * radius + 1), stride=1, padding=(0, radius))
+            return seen, seen
         place = (row.clamp(0, camera.height - 1) * camera.width + column.clamp(0, camera.width - 1)).long()
-        return ~seen | (grown.flatten()[place] > 0)
+        inside = torch.zeros_like(seen)
+        # What `slack` is in pixels depends on depth: a few bands of depth, each with a mask grown for its nearest points.
+        near, farthest = float(depth[seen].min()), float(depth[seen].max())
+        while near <= farthest:
+            band = torch.nonzero(seen & (depth >= near) & (depth < near * _DEPTH_BAND)).flatten()
+            if len(band):
+                radius = math.ceil(slack * max(camera.fl_x, camera.fl_y) / near + 0.5)
+                inside[band] = _grown(mask, min(radius, max(camera.width, camera.height))).flatten()[place[band]]
+            near *= _DEPTH_BAND
+        return seen, inside
+
+
+def _grown(mask: torch.Tensor, radius: int) -> torch.Tensor:
+    """bool [H, W]: the mask, grown by `radius` pixels along rows and columns."""
+    grown = mask[None, None].to(torch.float32)
+    grown = F.max_pool2d(grown, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
+    grown = F.max_pool2d(grown, (1, 2 * radius + 1), stride=1, padding=(0, radius))
+    return grown[0, 0] > 0
 
 
 def tight_bounds(

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from plenoxels.colour import to_bytes
 from plenoxels.config import PlenoxelConfig
 from plenoxels.datasets import Dataset
 from plenoxels.errors import DatasetInvalid, ResumeInvalid
 from plenoxels.grid import VoxelGrid
 from plenoxels.kernels import Kernels, open_kernels
-from plenoxels.render import FieldRenderer
+from plenoxels.kernels.cpu.threads import one_torch_thread
 from plenoxels.training.carving import Silhouettes, camera_bounds, tight_bounds
+from plenoxels.training.clock import Clock, SpeedMeter
 from plenoxels.training.held_out import HeldOutSample
 from plenoxels.training.photo_pool import PhotoPool
+from plenoxels.training.preview import render_preview
 from plenoxels.training.progress import TrainingObserver, TrainingProgress, TrainingSnapshot
 from plenoxels.training.recipe import Recipe
 from plenoxels.training.stage import Stage, dense_coordinates, starting_grid
 
 _REPORT_SECONDS = 0.1
-_PREVIEW_EDGE = 512
+_FIRST_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,14 @@ class Trainer:
         self._dataset, self._config, self._recipe = dataset, config, recipe
         self._kernels: Kernels = open_kernels(device, threads)
         self._generator = torch.Generator().manual_seed(recipe.seed)
-        self._clock = _Clock()
+        self._clock = Clock()
+        self._speed = SpeedMeter()
         self._iteration = 0
         self._rays = 0
         self._stage_index = 0
         self._psnr: float | None = None
+        self._evaluation_due = self._preview_due = _FIRST_LOOK_SECONDS
+        self._checkpoint_due = recipe.checkpoint_seconds
         self._prepared_seconds = 0.0  # carving's part of the time: the schedule starts behind it
 
     @property
@@ -115,16 +117,17 @@ class Trainer:
             self._prepared_seconds = self._clock.seconds
         del silhouettes
         cancelled = False
-        watch = _Watch(self, observer, held_out)
         while not (cancelled := observer.should_stop()):
             with self._clock.running():
                 fraction = self._fraction()
                 if fraction >= 1:
                     break
-                while self._stage_index < self._last_stage(stage) and fraction >= self._stage_ends()[self._stage_index]:
+                while self._stage_index < self._last_stage and fraction >= self._stage_ends()[self._stage_index]:
                     stage = self._next_stage(stage, pool)
-                self._work_until_report(stage, watch)
-            watch.look(stage)
+                self._work_until_report(stage)
+            self._tell(stage, observer, held_out)
+        self._evaluation_due = self._preview_due = 0.0
+        self._tell(stage, observer, held_out)
         final = stage.final_grid()
         return TrainingResult(
             grid=final.to("cpu"),
@@ -211,6 +214,7 @@ class Trainer:
             )
         self._iteration = resume.iteration
         self._clock.start_from(resume.seconds)
+        self._checkpoint_due += resume.seconds
         state = resume.state or {}
         self._stage_index = min(int(state.get("stage", self._recipe.stages - 1)), self._recipe.stages - 1)
         self._prepared_seconds = float(state.get("prepared_seconds", 0.0))
@@ -239,7 +243,8 @@ class Trainer:
         self._stage_index += 1
         return self._stage(grid, pool)
 
-    def _last_stage(self, stage: Stage) -> int:
+    @property
+    def _last_stage(self) -> int:
         return self._recipe.stages - 1
 
     def _stage_ends(self) -> list[float]:
@@ -251,17 +256,33 @@ class Trainer:
         prepared = min(self._prepared_seconds, 0.5 * self._recipe.max_seconds)
         return (self._clock.seconds - prepared) / (self._recipe.max_seconds - prepared)
 
-    def _work_until_report(self, stage: Stage, watch: _Watch) -> None:
+    def _work_until_report(self, stage: Stage) -> None:
         """Steps for a tenth of a second, or to the end of the stage."""
-        end = self._stage_ends()[self._stage_index] if self._stage_index < self._last_stage(stage) else 1.0
+        end = self._stage_ends()[self._stage_index] if self._stage_index < self._last_stage else 1.0
         until = time.perf_counter() + _REPORT_SECONDS
-        while True:
-            result = stage.step(min(1.0, self._fraction()))
-            self._iteration += 1
-            self._rays += result.rays
-            watch.stepped(result.rays, result.loss)
-            if time.perf_counter() >= until or self._fraction() >= end:
-                return
+        with one_torch_thread():
+            while True:
+                result = stage.step(min(1.0, self._fraction()))
+                self._iteration += 1
+                self._rays += result.rays
+                self._speed.stepped(result.rays, result.loss, self._clock.seconds)
+                if time.perf_counter() >= until or self._fraction() >= end:
+                    return
+
+    def _tell(self, stage: Stage, observer: TrainingObserver, held_out: HeldOutSample | None) -> None:
+        """Measures, draws and saves what is due, and reports."""
+        recipe, seconds = self._recipe, self._clock.seconds
+        if held_out and seconds >= self._evaluation_due:
+            self._psnr = held_out.psnr(stage.field, self._kernels, self._config)
+            self._evaluation_due = seconds + recipe.evaluation_seconds
+        if seconds >= self._preview_due:
+            view = (self._dataset.test or self._dataset.train)[0]
+            observer.preview(render_preview(stage.grid, self._config, self._kernels, view))
+            self._preview_due = seconds + recipe.preview_seconds
+        if seconds >= self._checkpoint_due:
+            observer.checkpoint(self._snapshot(stage))
+            self._checkpoint_due = seconds + recipe.checkpoint_seconds
+        observer.report(self._progress(stage))
 
     def _snapshot(self, stage: Stage) -> TrainingSnapshot:
         gradients = stage.gradients
@@ -274,7 +295,7 @@ class Trainer:
         }
         return TrainingSnapshot(stage.grid.to("cpu"), self._iteration, self._clock.seconds, state)
 
-    def _progress(self, stage: Stage, watch: _Watch) -> TrainingProgress:
+    def _progress(self, stage: Stage) -> TrainingProgress:
         fraction = min(1.0, self._fraction())
         seconds = self._clock.seconds
         done = max(fraction, 1e-6)
@@ -285,74 +306,9 @@ class Trainer:
             seconds=seconds,
             progress=fraction,
             eta_seconds=seconds * (1 - fraction) / done if fraction > 0.01 else None,
-            rays_per_second=watch.rays_per_second,
-            loss=watch.loss,
+            rays_per_second=self._speed.rays_per_second,
+            loss=self._speed.loss,
             psnr=self._psnr,
             resolution=stage.grid.resolution,
             voxels=stage.grid.active_voxels,
         )
-
-
-class _Clock:
-    """Seconds of training, without what is done for whoever watches."""
-
-    def __init__(self) -> None:
-        self._before = 0.0
-        self.seconds_here = 0.0
-        self._since: float | None = None
-
-    def start_from(self, seconds: float) -> None:
-        self._before = seconds
-
-    @property
-    def seconds(self) -> float:
-        running = time.perf_counter() - self._since if self._since is not None else 0.0
-        return self._before + self.seconds_here + running
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        self._since = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds_here += time.perf_counter() - self._since
-            self._since = None
-
-
-class _Watch:
-    """Keeps the observer informed: progress at every look, measurements, previews and checkpoints when they are due."""
-
-    def __init__(self, trainer: Trainer, observer: TrainingObserver, held_out: HeldOutSample | None) -> None:
-        self._trainer, self._observer, self._held_out = trainer, observer, held_out
-        self._due = {"evaluation": 1.0, "preview": 1.5, "checkpoint": trainer._recipe.checkpoint_seconds}
-        self.rays_per_second: float | None = None
-        self.loss: float | None = None
-        self._rays, self._begin = 0, trainer._clock.seconds
-
-    def stepped(self, rays: int, loss: float) -> None:
-        self._rays += rays
-        self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
-        elapsed = self._trainer._clock.seconds - self._begin
-        if elapsed > 1:
-            self.rays_per_second, self._rays, self._begin = self._rays / elapsed, 0, self._trainer._clock.seconds
-
-    def look(self, stage: Stage) -> None:
-        trainer, recipe = self._trainer, self._trainer._recipe
-        held_out = self._held_out
-        if held_out and self._is_due("evaluation", recipe.evaluation_seconds):
-            trainer._psnr = held_out.psnr(stage.field, trainer._kernels, trainer._config)
-        if self._is_due("preview", recipe.preview_seconds):
-            renderer = FieldRenderer(stage.grid, trainer._config, kernels=trainer._kernels)
-            view = (trainer._dataset.test or trainer._dataset.train)[0]
-            view = view.downscaled(max(1, -(-max(view.intrinsics.width, view.intrinsics.height) // _PREVIEW_EDGE)))
-            self._observer.preview(to_bytes(renderer.render(view.intrinsics, view.camera_to_world)))
-        if self._is_due("checkpoint", recipe.checkpoint_seconds):
-            self._observer.checkpoint(trainer._snapshot(stage))
-        self._observer.report(trainer._progress(stage, self))
-
-    def _is_due(self, what: str, every: float) -> bool:
-        seconds = self._trainer._clock.seconds
-        if seconds < self._due[what]:
-            return False
-        self._due[what] = seconds + every
-        return True
