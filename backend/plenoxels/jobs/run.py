@@ -17,7 +17,15 @@ from typing import Any
 from plenoxels.camera_files import write_cameras
 from plenoxels.config import Compositing, PlenoxelConfig
 from plenoxels.datasets import Dataset, open_dataset
-from plenoxels.errors import DiskFull, NotWritable, OutOfMemory, PlenoxelError, ResumeInvalid
+from plenoxels.errors import (
+    DatasetInvalid,
+    DiskFull,
+    FolderInUse,
+    NotWritable,
+    OutOfMemory,
+    PlenoxelError,
+    ResumeInvalid,
+)
 from plenoxels.evaluation.evaluate import EvaluationResult, evaluate_views
 from plenoxels.files import write_json
 from plenoxels.jobs.folder import JobFolder
@@ -172,20 +180,29 @@ class _Run:
         if not result.cancelled or result.iterations:
             with self._tolerating_a_taken_name():
                 observer.save(result.snapshot)
+        grid = result.grid
+        if not grid.active_voxels:
+            if not result.cancelled:
+                raise DatasetInvalid(
+                    f"The training ended without a visible voxel, after {result.iterations:,} steps in "
+                    f"{result.seconds:.0f} s.",
+                    "Give it more --max-seconds; if that does not help, photos and camera poses do not fit each other.",
+                )
+            grid = result.snapshot.grid
         write_cameras(
             job.cameras, dataset.views, result.scene_bounds, self._config.compositing.value, self._config.background
         )
         record = TrainingRecord(result.iterations, result.seconds, dataset.name, observer.status.psnr)
-        metadata = FieldMetadata.of(result.grid, result.config, record)
-        write_field(job.field, result.grid, metadata)
+        metadata = FieldMetadata.of(grid, result.config, record)
+        write_field(job.field, grid, metadata)
         evaluation = None if result.cancelled else self._evaluate(dataset)
         if evaluation is not None:
             # The same voxels once more, now with the figure that was measured on them.
             metadata = replace(metadata, training=replace(record, held_out_psnr=evaluation.psnr))
-            write_field(job.field, result.grid, metadata)
+            write_field(job.field, grid, metadata)
             write_json(job.evaluation, {"field": job.field.name, "split": "test", **evaluation.to_json()})
         observer.update(stage=JobStage.EXPORTING, message="Writing levels of detail", progress=0.98)
-        levels = [job.field, *write_levels(job.field, result.grid, metadata, self._options.levels)]
+        levels = [job.field, *write_levels(job.field, grid, metadata, self._options.levels)]
         psnr = metadata.training.held_out_psnr
         measured = "" if psnr is None else f", held-out PSNR {psnr:.2f} dB"
         state = JobState.CANCELLED if result.cancelled else JobState.FINISHED
@@ -199,8 +216,8 @@ class _Run:
             "seconds": result.seconds,
             "eta_seconds": None,
             "psnr": psnr,
-            "resolution": result.grid.resolution,
-            "voxels": result.grid.active_voxels,
+            "resolution": grid.resolution,
+            "voxels": grid.active_voxels,
             "field": job.relative(job.field),
             "levels": tuple(job.relative(path) for path in levels),
         }
@@ -230,8 +247,6 @@ class _Run:
     @contextlib.contextmanager
     def _tolerating_a_taken_name(self) -> Iterator[None]:
         """A resumed run that took no further step has its checkpoint already."""
-        from plenoxels.errors import FolderInUse
-
         try:
             yield
         except FolderInUse:

@@ -49,7 +49,9 @@ def coarser(grid: VoxelGrid) -> VoxelGrid:
     weight = torch.where(mass[child] > 0, positive / mass[child].clamp(min=1e-30), 1 / members[child])
     mean_sh = torch.zeros(count, sh.shape[1], device=grid.device).index_add_(0, child, sh * weight[:, None])
     result = VoxelGrid(resolution, (*low, *high), grid.sh_degree, device=grid.device)
-    rows = result.layout.pack(torch.where(mass > 0, mass, plain) / 8, mean_sh.reshape(count, -1, 3))
+    rows = result.layout.pack(
+        torch.where(mass > 0, mass, plain) / 8, mean_sh.reshape(count, result.layout.coefficients, 3)
+    )
     result.set_rows(parents, rows)
     return result
 

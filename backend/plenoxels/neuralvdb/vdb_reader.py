@@ -160,7 +160,8 @@ class _FileGrid:
             raise _fault(
                 self._path,
                 f"the transform of the grid '{self._name}' (first voxel at {_numbers(corner)}, voxel size "
-                f"{_numbers(np.diag(edges))}) is not that of its metadata ({_numbers(metadata.origin)}, {_numbers(size)})",
+                f"{_numbers(np.diag(edges))}) is not that of its metadata ({_numbers(metadata.origin)}, "
+                f"{_numbers(size)})",
             )
 
     def _scanned_blocks(self) -> NDArray[np.int64]:

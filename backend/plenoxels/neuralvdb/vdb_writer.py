@@ -61,8 +61,8 @@ def write_field(path: Path | str, grid: VoxelGrid, metadata: FieldMetadata, half
 def _build_grids(openvdb: Any, path: Path, grid: VoxelGrid, half_precision: bool) -> list[Any]:
     """The grids `density`, `sh_0` ... with exactly the field's voxels active.
 
-    copyFromArray leaves voxels that equal the background inactive, but a field's voxel may well be 0. So values are copied
-    in over an impossible background, which then becomes 0 where it shows: OpenVDB changes inactive voxels only.
+    copyFromArray leaves voxels that equal the background inactive, but a field's voxel may well be 0. So values are
+    copied in over an impossible background, which then becomes 0 where it shows: OpenVDB changes inactive voxels only.
     """
     layout = grid.layout
     rows = grid.rows.detach().cpu().numpy()
