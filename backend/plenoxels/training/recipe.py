@@ -37,6 +37,7 @@ class Recipe:
     tile: int = _setting(4, "rays are drawn in tiles of so many by so many pixels", 1, 16)
     training_step: float = _setting(1.0, "distance of samples in training, in voxel edges, started at random", 0.05, 4)
     density_rate: float = _setting(12.0, "first learning rate of the optical depth across the scene's longest side", 1e-6, 1e4)
+    density_rate_open: float = _setting(1.0, "the first one where no hull is known: greater ones kill the thin start", 1e-6, 1e4)
     density_rate_end: float = _setting(0.48, "last one", 1e-9, 1e4)
     sh_rate: float = _setting(0.03, "first learning rate of the harmonics' coefficients", 1e-9, 10)
     sh_rate_end: float = _setting(0.0002, "last one", 1e-9, 10)

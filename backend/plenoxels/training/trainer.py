@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +109,8 @@ class Trainer:
         if not self._dataset.train:
             raise DatasetInvalid(f"{self._dataset.folder} has no training views.")
         pool, held_out, silhouettes = self._load(observer)
+        if silhouettes is None:
+            self._recipe = dataclasses.replace(self._recipe, density_rate=self._recipe.density_rate_open)
         with self._clock.running():
             if resume is None:
                 stage = self._begin(observer, pool, silhouettes)
