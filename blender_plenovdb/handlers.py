@@ -10,6 +10,7 @@ from bpy.app.handlers import persistent
 from .errors import PlenoError
 from .jobs import session
 from .jobs.watching import Job
+from .volume.importing import note_levels
 from .volume.levels import fields_of, is_field
 from .volume.modifier import place
 
@@ -71,6 +72,8 @@ def _place_all() -> None:
 
 @persistent
 def _on_load(*_: object) -> None:
+    for volume in bpy.data.volumes:
+        note_levels(volume)
     _find_jobs_of_scenes()
     _place_all()
 

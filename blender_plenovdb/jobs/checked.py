@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,13 +97,14 @@ def _is_number(value: object) -> bool:
 
 
 def write_object(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes JSON so that `path` holds the old or the new object at every moment. Raises OSError."""
+    """Writes JSON so that readers of `path` see the old or the new object. Raises OSError.
+
+    Not forced to the disk: that takes longer than Blender's main thread has, and the file can be written again.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             json.dump(values, file, indent=1, ensure_ascii=False, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -16,9 +16,9 @@ FORMAT_VERSION = 1
 LAUNCHER = "blender_plenovdb 0.1.0"
 
 PRESETS = ("draft", "standard", "high")
-DEVICES = ("auto", "cpu", "cuda")
 COMPOSITING = ("linear", "encoded")
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
@@ -52,11 +52,12 @@ class TrainingOptions:
             )
         for name, value, allowed in (
             ("preset", self.preset, PRESETS),
-            ("device", self.device, DEVICES),
             ("compositing", self.compositing, COMPOSITING),
         ):
             if value not in allowed:
                 raise PlenoError(f"The option {name} is {value!r}.", f"Choose one of {', '.join(allowed)}.")
+        if not _DEVICE.fullmatch(self.device):
+            raise PlenoError(f"The device is {self.device!r}.", "Choose auto, cpu, cuda or cuda:N.")
         for name, count in (("downscale", self.downscale), ("levels", self.levels), ("threads", self.threads)):
             if count is not None and count < 1:
                 raise PlenoError(f"The option {name} is {count}.", "Choose 1 or more.")

@@ -1,4 +1,4 @@
-"""The session registry: the jobs this Blender watches and what was last seen of them.
+"""The session registry: the jobs this Blender watches, what was last seen of them, and the fields it has read.
 
 The one place with state that outlives a call. The panel draws from it, so that drawing never reads a file.
 """
@@ -22,6 +22,8 @@ CHECK_TIMEOUT = 120.0
 _jobs: dict[Path, Job] = {}
 _seen: dict[Path, JobStatus] = {}
 _problems: dict[Path, PlenoError] = {}
+
+_fields_read: dict[Path, str] = {}
 
 _answers: queue.SimpleQueue[BackendReport | PlenoError] = queue.SimpleQueue()
 _check: threading.Thread | None = None
@@ -75,6 +77,16 @@ def is_active(folder: Path) -> bool:
 
 def active() -> list[Path]:
     return [folder for folder in _jobs if is_active(folder)]
+
+
+def note_field(path: Path, fingerprint: str) -> None:
+    """Remembers which field Blender has read from a path: it keeps those voxels until it ends."""
+    _fields_read.setdefault(path, fingerprint)
+
+
+def is_outdated(path: Path, fingerprint: str) -> bool:
+    """Whether Blender would show an older field than the one that the path holds now."""
+    return _fields_read.get(path, fingerprint) != fingerprint
 
 
 def start_backend_check(environment: Environment) -> None:

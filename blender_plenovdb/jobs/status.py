@@ -123,6 +123,7 @@ def _parse(folder: Path, values: dict[str, Any]) -> JobStatus:
     resolution = values.get("resolution")
     if resolution is not None:
         resolution = tuple(int(n) for n in checked.numbers(values, "resolution", 3))
+        resolution = resolution if all(n > 0 for n in resolution) else None  # zeros stand for "not known yet"
     levels = values.get("levels", [])
     if not isinstance(levels, list) or len(levels) > 32:
         raise Invalid("has no usable list as levels")
@@ -130,7 +131,7 @@ def _parse(folder: Path, values: dict[str, Any]) -> JobStatus:
         folder=folder,
         state=state,
         stage=checked.choice(values, "stage", STAGES),
-        message=checked.text(values, "message", ""),
+        message=_clipped(values, "message"),
         pid=checked.integer(values, "pid", 0, 2**32),
         updated=checked.number(values, "updated"),
         progress=min(1.0, max(0.0, checked.number(values, "progress"))),
@@ -171,5 +172,13 @@ def _failure(value: object, state: str) -> JobFailure | None:
     if not isinstance(value, dict):
         raise Invalid("has no usable object as error")
     return JobFailure(
-        code=checked.text(value, "code"), message=checked.text(value, "message"), fix=checked.text(value, "fix", "")
+        code=checked.text(value, "code"), message=_clipped(value, "message"), fix=_clipped(value, "fix")
     )
+
+
+def _clipped(values: dict[str, Any], key: str) -> str:
+    """Words for people; longer ones than a panel can show are cut instead of refused."""
+    value = values.get(key, "")
+    if not isinstance(value, str):
+        raise Invalid(f"has no usable text as {key}")
+    return value[: checked.MAX_TEXT]

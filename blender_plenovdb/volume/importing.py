@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import bpy
 
 from ..errors import PlenoError
+from ..jobs import session
 from ..jobs.status import read_status
 from ..material.field import field_material
 from .levels import Level, levels_of, remember_levels, show
@@ -40,7 +42,7 @@ def import_field(
     family, warnings = _read_family(path)
     finest = family[0]
     fingerprint = finest.fingerprint()
-    volume = _find_volume(finest, fingerprint)
+    volume = _find_volume(fingerprint)
     reused = volume is not None
     if volume is None:
         volume = _new_volume(family, fingerprint)
@@ -120,19 +122,19 @@ def _read_family(path: Path) -> tuple[list[FieldMetadata], list[str]]:
     return sorted(family, key=lambda metadata: metadata.lod_level), warnings
 
 
-def _find_volume(finest: FieldMetadata, fingerprint: str) -> bpy.types.Volume | None:
-    """The datablock of exactly this file as it is now, unless its run was another one."""
+def _find_volume(fingerprint: str) -> bpy.types.Volume | None:
+    """The datablock of exactly these voxels, if the file has one and its finest level still exists."""
     for volume in bpy.data.volumes:
         if volume.library is None and volume.plenovdb.fingerprint == fingerprint:
             levels = levels_of(volume)
-            if levels and levels[0].path == finest.path:
+            if levels and levels[0].path.is_file():
                 return volume
     return None
 
 
 def _new_volume(family: list[FieldMetadata], fingerprint: str) -> bpy.types.Volume:
+    family = _unseen(family, fingerprint)
     finest = family[0]
-    _drop_cached(finest.path.parent, {metadata.path.name for metadata in family})
     name = Path(finest.dataset).name or finest.path.stem
     volume = bpy.data.volumes.new(name)
     volume.filepath = str(finest.path)
@@ -148,18 +150,49 @@ def _new_volume(family: list[FieldMetadata], fingerprint: str) -> bpy.types.Volu
     settings.bounds_min, settings.bounds_max = finest.scene_bounds[:3], finest.scene_bounds[3:]
     settings.held_out_psnr = finest.held_out_psnr or 0.0
     remember_levels(volume, family)
+    note_levels(volume)
     volume[METADATA_KEY] = finest.text
     volume[VOXEL_SIZE_KEY] = finest.voxel_size
     volume.materials.append(field_material(name, finest.sh_degree, finest.compositing))
     return volume
 
 
-def _drop_cached(folder: Path, names: set[str]) -> None:
-    """Makes Blender forget voxels it read from files that have been replaced since."""
+def _unseen(family: list[FieldMetadata], fingerprint: str) -> list[FieldMetadata]:
+    """The same files, under names from which Blender has read nothing else.
+
+    Blender keeps the voxels of a path until it ends, also when the file is replaced. So a run that has overwritten
+    files on show comes in through hard links (copies where the disk has none) in a folder beside it.
+    """
     for volume in bpy.data.volumes:
-        path = Path(bpy.path.abspath(volume.filepath, library=volume.library))
-        if path.parent == folder and path.name in names:
-            volume.grids.unload()
+        note_levels(volume)
+    if not any(session.is_outdated(metadata.path, fingerprint) for metadata in family):
+        return family
+    folder = family[0].path.parent / f"{family[0].path.stem}-{fingerprint}"
+    try:
+        folder.mkdir(exist_ok=True)
+        return [replace(metadata, path=_link(metadata.path, folder)) for metadata in family]
+    except OSError as error:
+        raise PlenoError(
+            f"{family[0].path} was replaced while its older voxels are on show, and {folder} cannot be written "
+            f"({error.strerror or error}).",
+            "Save, start Blender again and import again.",
+        ) from error
+
+
+def note_levels(volume: bpy.types.Volume) -> None:
+    """Tells the session which field the paths of this datablock stand for."""
+    for level in levels_of(volume):
+        session.note_field(level.path, volume.plenovdb.fingerprint)
+
+
+def _link(source: Path, folder: Path) -> Path:
+    target = folder / source.name
+    if not target.exists():
+        try:
+            target.hardlink_to(source)
+        except OSError:  # another disk, or a file system without links
+            shutil.copy2(source, target)
+    return target
 
 
 def _warn(scene: bpy.types.Scene, finest: FieldMetadata) -> list[str]:

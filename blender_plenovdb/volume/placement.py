@@ -1,6 +1,6 @@
 """Where Blender draws a volume, and what brings it to where the file says. Imports no bpy.
 
-Two deviations are known, both in object axes and measured by rendering (tests/blender/test_fidelity.py):
+Two deviations are known, both in object axes and measured by rendering (tests/blender/test_blender_fidelity.py):
 - Before 5.0 Blender takes a voxel's index for its corner instead of its centre: everything is half a voxel off.
 - From 5.2 Cycles moves every volume by up to 0.001 object units, a hash of the object's name, so that the bounds of
   overlapping volumes do not coincide. In a field of 256 voxels a unit that is a quarter of a voxel.
@@ -41,7 +41,7 @@ def offset_by_name(name: str) -> Vector:
 def _hash_string(text: bytes) -> int:
     value = 0
     for byte in text:
-        value = (value * 37 + (byte - 256 if byte > 127 else byte)) & _MASK  # C's char is signed
+        value = (value * 37 + byte) & _MASK
     return value
 
 

@@ -9,16 +9,18 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 EXTENSION = Path(__file__).parents[2] / "blender_plenovdb"
-PACKAGE = "bl_ext.user_default.blender_plenovdb"
+for helpers in (Path(__file__).parent, Path(__file__).parents[1] / "extension"):
+    if str(helpers) not in sys.path:
+        sys.path.insert(0, str(helpers))
 
-sys.path.insert(0, str(Path(__file__).parent))
+from installed import PACKAGE  # noqa: E402
 
 _RESOURCES = Path(tempfile.mkdtemp(prefix="plenovdb blender é-"))
 os.environ["BLENDER_USER_RESOURCES"] = str(_RESOURCES)
@@ -63,15 +65,19 @@ def api(extension: Any) -> Any:
 
 
 @pytest.fixture
+def part(extension: Any) -> Callable[[str], Any]:
+    """A module of the enabled extension by its dotted name below the package."""
+    import importlib
+
+    return lambda name: importlib.import_module(f"{PACKAGE}.{name}")
+
+
+@pytest.fixture
 def scene(extension: Any) -> Iterator[Any]:
     """An empty scene in a new file; the extension stays enabled."""
     import importlib
 
     importlib.import_module(f"{PACKAGE}.jobs.session").forget()
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=False)
-    if not hasattr(bpy.types.Scene, "plenovdb"):
-        import addon_utils
-
-        addon_utils.enable(PACKAGE, default_set=True)
     yield bpy.context.scene
     importlib.import_module(f"{PACKAGE}.jobs.session").forget()

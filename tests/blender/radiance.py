@@ -85,7 +85,8 @@ def halved(fine: Field) -> Field:
 
     def mean(values: Array, first: int) -> Array:
         for axis in range(first, first + 3):
-            values = (np.take(values, range(0, values.shape[axis], 2), axis) + np.take(values, range(1, values.shape[axis], 2), axis)) / 2
+            pairs = np.moveaxis(values, axis, 0)
+            values = np.moveaxis((pairs[0::2] + pairs[1::2]) / 2, 0, axis)
         return values
 
     return fine.with_(density=mean(fine.density, 0), harmonics=mean(fine.harmonics, 1))
