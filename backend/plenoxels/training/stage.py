@@ -44,6 +44,7 @@ class Stage:
         self._edge = min(grid.voxel_size)
         self._longest = max(b - a for a, b in zip(grid.scene_bounds[:3], grid.scene_bounds[3:], strict=True))
         self._pixels = self._pixels_that_hit()
+        self._rays_seen = 0
 
     @property
     def grid(self) -> VoxelGrid:
@@ -69,23 +70,35 @@ class Stage:
             density_scale, sh_scale = recipe.tv_density * self._edge / count, recipe.tv_sh / count
             self._kernels.total_variation(self.field, self.gradients, first, count, density_scale, sh_scale)
         self._kernels.rmsprop_step(self.field, self.gradients, self._rates(fraction))
+        self._rays_seen += len(rays)
         return StepResult(len(rays), statistics.squared_error / (3 * len(rays)))
 
-    def pruned(self, weight: float) -> torch.Tensor:
-        """Indices, int64 [M], of the voxels that weighed more than `weight` in some ray of this stage."""
+    def restore(self, mean_square: torch.Tensor, greatest_visibility: torch.Tensor) -> None:
+        """Goes on with an earlier run's optimiser state: float32 [N, width] and uint8 [N]."""
+        self.gradients.mean_square[:-1] = mean_square
+        self.gradients.greatest_visibility[:-1] = greatest_visibility
+        self._rays_seen = len(self._pixels)
+
+    def visible(self, weight: float) -> torch.Tensor:
+        """Indices, int64 [M], of the voxels that weighed more than `weight` in some ray of this stage.
+
+        All of them while fewer rays have been drawn than there are pixels: unseen would only mean not looked at yet.
+        """
+        if self._rays_seen < len(self._pixels):
+            return torch.arange(self.grid.active_voxels, device=self.grid.device)
         return torch.nonzero(self.gradients.greatest_visibility[:-1] > weight_code(weight)).flatten()
 
     def finer_grid(self) -> VoxelGrid:
         """The field at twice the resolution, on what pruning leaves and the voxels around it."""
         grid = self.grid
-        kept = grid.coordinates[self.pruned(self._recipe.prune_weight)]
+        kept = grid.coordinates[self.visible(self._recipe.prune_weight)]
         fine = children(dilate(kept, grid.resolution))
         x, y, z = grid.resolution
         return resample(grid, (2 * x, 2 * y, 2 * z), fine)
 
     def final_grid(self) -> VoxelGrid:
         """The field without the voxels that no ray ever saw."""
-        grid, kept = self.grid, self.pruned(self._recipe.final_prune_weight)
+        grid, kept = self.grid, self.visible(self._recipe.final_prune_weight)
         result = VoxelGrid(grid.resolution, grid.scene_bounds, grid.sh_degree, device=grid.device)
         result.set_rows(grid.coordinates[kept], grid.rows[kept])
         return result

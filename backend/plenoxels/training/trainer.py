@@ -226,8 +226,7 @@ class Trainer:
         if square is not None and visibility is not None:
             if square.shape != (grid.active_voxels, grid.layout.width) or visibility.shape != (grid.active_voxels,):
                 raise ResumeInvalid("The checkpoint's optimiser state does not fit its voxels.", "Resume from the .vdb alone.")
-            stage.gradients.mean_square[:-1] = torch.from_numpy(square).to(grid.device)
-            stage.gradients.greatest_visibility[:-1] = torch.from_numpy(visibility).to(grid.device)
+            stage.restore(torch.from_numpy(square).to(grid.device), torch.from_numpy(visibility).to(grid.device))
         if "generator" in state:
             self._generator.set_state(torch.from_numpy(np.array(state["generator"], np.uint8)))
         return stage
@@ -256,8 +255,9 @@ class Trainer:
     def _fraction(self) -> float:
         if self._recipe.max_iterations:
             return self._iteration / self._recipe.max_iterations
-        prepared = min(self._prepared_seconds, 0.5 * self._recipe.max_seconds)
-        return (self._clock.seconds - prepared) / (self._recipe.max_seconds - prepared)
+        # Carving is part of the time, but leaves at least half of it to the optimisation.
+        left = max(self._recipe.max_seconds - self._prepared_seconds, 0.5 * self._recipe.max_seconds)
+        return (self._clock.seconds - self._prepared_seconds) / left
 
     def _work_until_report(self, stage: Stage) -> None:
         """Steps for a tenth of a second, or to the end of the stage."""
