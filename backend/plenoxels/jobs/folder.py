@@ -8,6 +8,7 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +60,13 @@ class JobFolder:
             )
         if resume is not None and resumes_own:
             folder._refuse_newer_work(resume)
-        make_folder(folder.checkpoints)
+        make_folder(folder.path)
         first = JobStatus(pid=os.getpid(), updated=time.time())
         if earlier is None:
             folder._write_first_status(first)
         else:
             folder.write_status(first)
+        make_folder(folder.checkpoints)
         folder._settle_request(request)
         for place in (folder.path, folder.checkpoints):
             remove_leftovers(place)
@@ -158,7 +160,7 @@ class JobFolder:
     def _write_first_status(self, status: JobStatus) -> None:
         """Creates status.json, unless another trainer was quicker: it is what a claim is made by."""
         path = self.path / "status.json"
-        temporary = path.with_name(f".status.{os.getpid()}.tmp.json")
+        temporary = path.with_name(f".status.{uuid4().hex[:8]}.tmp.json")
         try:
             write_json(temporary, status.to_json())
             try:
@@ -166,12 +168,13 @@ class JobFolder:
                     temporary.rename(path)
                 else:
                     path.hardlink_to(temporary)
-            except FileExistsError:
-                raise FolderInUse(
-                    f"Another trainer took the folder {self.path} at the same moment.", "Choose another output folder."
-                ) from None
-            except OSError:  # a file system without hard links
-                self.write_status(status)
+            except OSError:
+                if path.exists():
+                    raise FolderInUse(
+                        f"Another trainer took the folder {self.path} at the same moment.",
+                        "Choose another output folder.",
+                    ) from None
+                self.write_status(status)  # a file system without hard links
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)

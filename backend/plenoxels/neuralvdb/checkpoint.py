@@ -67,8 +67,10 @@ def save_checkpoint(
     arrays[_COORDINATES] = grid.coordinates.cpu().numpy()
     arrays[_NUMBERS] = np.array(numbers)
     beside = path.with_suffix(".npz")
-    with replacing(beside) as temporary:
-        np.savez(temporary, **arrays)
+    with replacing(beside) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, values, allow_pickle=False)
     try:
         write_field(path, grid, metadata, half_precision=False)
     except BaseException:

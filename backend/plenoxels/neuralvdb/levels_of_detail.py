@@ -38,6 +38,9 @@ def coarser(grid: VoxelGrid) -> VoxelGrid:
         b if r % 2 == 0 else a + 2 * h * n
         for a, b, h, r, n in zip(low, grid.scene_bounds[3:], size, grid.resolution, resolution, strict=True)
     ]
+    result = VoxelGrid(resolution, (*low, *high), grid.sh_degree, device=grid.device)
+    if not len(coordinates):
+        return result
     parents, child = _parents(coordinates)
     count = len(parents)
     density, sh = grid.density, grid.sh.flatten(1)
@@ -48,7 +51,6 @@ def coarser(grid: VoxelGrid) -> VoxelGrid:
     # A parent without mass weighs its children alike.
     weight = torch.where(mass[child] > 0, positive / mass[child].clamp(min=1e-30), 1 / members[child])
     mean_sh = torch.zeros(count, sh.shape[1], device=grid.device).index_add_(0, child, sh * weight[:, None])
-    result = VoxelGrid(resolution, (*low, *high), grid.sh_degree, device=grid.device)
     rows = result.layout.pack(
         torch.where(mass > 0, mass, plain) / 8, mean_sh.reshape(count, result.layout.coefficients, 3)
     )
