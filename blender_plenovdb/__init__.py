@@ -1,18 +1,19 @@
 """PlenoVDB: trains radiance volumes from posed photos and shows them in Blender.
 
-Blender is imported when the extension is registered, so that the parts without it (`jobs`) can be used and tested alone.
+Blender is imported when the extension is registered, so that the parts without it can be used and
+tested alone.
 """
 
 from __future__ import annotations
 
 
 def register() -> None:
-    from . import registration
+    from .registration import register_all
 
-    registration.register()
+    register_all()
 
 
 def unregister() -> None:
-    from . import registration
+    from .registration import unregister_all
 
-    registration.unregister()
+    unregister_all()

@@ -106,9 +106,7 @@ def poll(folder: Path) -> JobStatus:
     return session.refresh(folder)
 
 
-def wait(
-    folder: Path, report: Callable[[JobStatus], None] | None = None, *, timeout: float | None = None
-) -> JobStatus:
+def wait(folder: Path, report: Callable[[JobStatus], None] | None = None, *, timeout: float | None = None) -> JobStatus:
     """Blocks until the job has ended and returns its last status; calls `report` after every change.
 
     timeout: seconds, or None for no limit. Raises PlenoError when it is exceeded; the trainer goes on.

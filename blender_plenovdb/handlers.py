@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
@@ -11,7 +12,7 @@ from .errors import PlenoError
 from .jobs import session
 from .jobs.watching import Job
 from .volume.importing import note_levels
-from .volume.levels import fields_of, is_field
+from .volume.levels import fields_of
 from .volume.modifier import place
 
 TICK = 0.5
@@ -36,7 +37,8 @@ def _tick() -> float | None:
 
 
 def _redraw() -> None:
-    for window in bpy.context.window_manager.windows:
+    manager = bpy.context.window_manager
+    for window in manager.windows if manager is not None else ():
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "PREFERENCES"):
                 area.tag_redraw()
@@ -44,6 +46,7 @@ def _redraw() -> None:
 
 def _find_jobs_of_scenes() -> None:
     """Looks once at the jobs that the file's scenes remember; those that still run are watched on."""
+    scene: Any
     for scene in bpy.data.scenes:
         if scene.plenovdb.job_folder:
             folder = Path(scene.plenovdb.job_folder)
@@ -65,12 +68,9 @@ def _after_start() -> None:
 def _place_all() -> None:
     """A file may come from another Blender, which draws volumes elsewhere."""
     for scene in bpy.data.scenes:
-        for volume_object in fields_of(scene):
-            if volume_object.library is None:
-                place(volume_object, scene.render.engine)
+        _place_fields(scene)
 
 
-@persistent
 def _on_load(*_: object) -> None:
     for volume in bpy.data.volumes:
         note_levels(volume)
@@ -78,29 +78,33 @@ def _on_load(*_: object) -> None:
     _place_all()
 
 
-@persistent
-def _on_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
+def _on_update(scene: bpy.types.Scene, depsgraph: Any) -> None:
     """The placement depends on name and render engine, which users change."""
     if not bpy.data.volumes:
         return
     if any(isinstance(update.id, bpy.types.Object | bpy.types.Scene) for update in depsgraph.updates):
-        for volume_object in scene.objects:
-            if volume_object.type == "VOLUME" and volume_object.library is None and is_field(volume_object):
-                place(volume_object, scene.render.engine)
+        _place_fields(scene)
+
+
+def _place_fields(scene: bpy.types.Scene) -> None:
+    for volume_object in fields_of(scene):
+        if volume_object.is_editable:  # objects of linked files are theirs to place
+            place(volume_object, scene.render.engine)
 
 
 def register() -> None:
-    bpy.app.handlers.load_post.append(_on_load)
-    bpy.app.handlers.depsgraph_update_post.append(_on_update)
+    bpy.app.handlers.load_post.append(persistent(_on_load))
+    bpy.app.handlers.depsgraph_update_post.append(persistent(_on_update))
     if not bpy.app.background:
         bpy.app.timers.register(_after_start, first_interval=0.0)
 
 
 def unregister() -> None:
-    for handlers, handler in (
+    pairs: tuple[tuple[Any, Any], ...] = (
         (bpy.app.handlers.load_post, _on_load),
         (bpy.app.handlers.depsgraph_update_post, _on_update),
-    ):
+    )
+    for handlers, handler in pairs:
         if handler in handlers:
             handlers.remove(handler)
     for timer in (_tick, _after_start):

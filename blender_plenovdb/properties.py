@@ -5,18 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import bpy
-from bpy.props import (
-    CollectionProperty,
-    EnumProperty,
-    FloatProperty,
-    FloatVectorProperty,
-    IntProperty,
-    IntVectorProperty,
-    PointerProperty,
-    StringProperty,
-)
 
-from .declared import declared
+from .declared import declared, props
 
 PRESET_ITEMS = (
     ("draft", "Draft", "A first look within seconds"),
@@ -29,7 +19,11 @@ DEVICE_ITEMS = (
     ("cuda", "CUDA", "Train on an NVIDIA GPU"),
 )
 COMPOSITING_ITEMS = (
-    ("linear", "Linear", "Composite light: the photos' colours under the Standard view transform, beside other objects"),
+    (
+        "linear",
+        "Linear",
+        "Composite light: the photos' colours under the Standard view transform, beside other objects",
+    ),
     ("encoded", "Encoded", "Composite encoded values as published: exact under the Raw view transform only"),
 )
 
@@ -37,15 +31,15 @@ COMPOSITING_ITEMS = (
 def training_properties() -> dict[str, Any]:
     """The options of one run: once for the scene, once for the operator."""
     return {
-        "dataset": StringProperty(
+        "dataset": props.StringProperty(
             name="Dataset",
             description="Folder of photos with transforms_train.json (NeRF-synthetic layout)",
             subtype="DIR_PATH",
         ),
-        "preset": EnumProperty(
+        "preset": props.EnumProperty(
             name="Preset", description="Quality against time", items=PRESET_ITEMS, default="standard"
         ),
-        "max_seconds": FloatProperty(
+        "max_seconds": props.FloatProperty(
             name="Time Limit",
             description="Seconds of training; 0 leaves it to the preset",
             min=0.0,
@@ -55,27 +49,27 @@ def training_properties() -> dict[str, Any]:
             step=1000,
             precision=0,
         ),
-        "downscale": IntProperty(
+        "downscale": props.IntProperty(
             name="Downscale", description="Reduce the photos by this factor first", min=1, max=64, default=1
         ),
-        "device": EnumProperty(name="Device", description="Where to train", items=DEVICE_ITEMS, default="auto"),
-        "compositing": EnumProperty(
+        "device": props.EnumProperty(name="Device", description="Where to train", items=DEVICE_ITEMS, default="auto"),
+        "compositing": props.EnumProperty(
             name="Compositing",
             description="How samples along a ray become a pixel",
             items=COMPOSITING_ITEMS,
             default="linear",
         ),
-        "levels": IntProperty(
+        "levels": props.IntProperty(
             name="Levels of Detail",
             description="Levels of detail to export; 0 leaves it to the backend",
             min=0,
             max=8,
             default=0,
         ),
-        "threads": IntProperty(
+        "threads": props.IntProperty(
             name="Threads", description="CPU threads of the trainer; 0 uses all", min=0, max=1024, default=0
         ),
-        "settings": StringProperty(
+        "settings": props.StringProperty(
             name="Settings", description="Single settings of the trainer: name=value, with spaces between them"
         ),
     }
@@ -83,12 +77,12 @@ def training_properties() -> dict[str, Any]:
 
 @declared(
     **training_properties(),
-    output=StringProperty(
+    output=props.StringProperty(
         name="Output",
         description="Folder that takes the jobs, one new folder each; empty: the extension's own folder",
         subtype="DIR_PATH",
     ),
-    job_folder=StringProperty(name="Job", description="Folder of this scene's training job", subtype="DIR_PATH"),
+    job_folder=props.StringProperty(name="Job", description="Folder of this scene's training job", subtype="DIR_PATH"),
 )
 class SceneSettings(bpy.types.PropertyGroup):
     """`scene.plenovdb`"""
@@ -107,12 +101,12 @@ class SceneSettings(bpy.types.PropertyGroup):
 
 
 @declared(
-    number=IntProperty(name="Level", description="0 is the finest"),
-    file_name=StringProperty(name="File", description="Name of the level's file, beside the volume's file"),
-    resolution=IntVectorProperty(name="Resolution", description="Voxels along each axis", size=3),
-    voxel_size=FloatVectorProperty(name="Voxel Size", description="In object units", size=3, precision=6),
-    dense_mb=FloatProperty(name="Dense Memory", description="Memory that EEVEE needs, in MB"),
-    sparse_mb=FloatProperty(name="Sparse Memory", description="Memory of the sparse grids, in MB"),
+    number=props.IntProperty(name="Level", description="0 is the finest"),
+    file_name=props.StringProperty(name="File", description="Name of the level's file, beside the volume's file"),
+    resolution=props.IntVectorProperty(name="Resolution", description="Voxels along each axis", size=3),
+    voxel_size=props.FloatVectorProperty(name="Voxel Size", description="In object units", size=3, precision=6),
+    dense_mb=props.FloatProperty(name="Dense Memory", description="Memory that EEVEE needs, in MB"),
+    sparse_mb=props.FloatProperty(name="Sparse Memory", description="Memory of the sparse grids, in MB"),
 )
 class VolumeLevel(bpy.types.PropertyGroup):
     """One level of detail of a field"""
@@ -126,17 +120,19 @@ class VolumeLevel(bpy.types.PropertyGroup):
 
 
 @declared(
-    levels=CollectionProperty(name="Levels of Detail", type=VolumeLevel),
-    level=IntProperty(name="Level of Detail", description="The level shown; change it with plenovdb.set_level"),
-    fingerprint=StringProperty(name="Fingerprint", description="Tells this field from others under the same name"),
-    sh_degree=IntProperty(name="Degree", description="Degree of the spherical harmonics"),
-    compositing=StringProperty(name="Compositing", description="How the field was trained: linear or encoded"),
-    background=FloatVectorProperty(
+    levels=props.CollectionProperty(name="Levels of Detail", type=VolumeLevel),
+    level=props.IntProperty(name="Level of Detail", description="The level shown; change it with plenovdb.set_level"),
+    fingerprint=props.StringProperty(
+        name="Fingerprint", description="Tells this field from others under the same name"
+    ),
+    sh_degree=props.IntProperty(name="Degree", description="Degree of the spherical harmonics"),
+    compositing=props.StringProperty(name="Compositing", description="How the field was trained: linear or encoded"),
+    background=props.FloatVectorProperty(
         name="Background", description="Colour behind the field in training, sRGB-encoded", size=3
     ),
-    bounds_min=FloatVectorProperty(name="Bounds Min", description="In object units", size=3),
-    bounds_max=FloatVectorProperty(name="Bounds Max", description="In object units", size=3),
-    held_out_psnr=FloatProperty(name="Held-out PSNR", description="In dB; 0 if it was not measured"),
+    bounds_min=props.FloatVectorProperty(name="Bounds Min", description="In object units", size=3),
+    bounds_max=props.FloatVectorProperty(name="Bounds Max", description="In object units", size=3),
+    held_out_psnr=props.FloatProperty(name="Held-out PSNR", description="In dB; 0 if it was not measured"),
 )
 class VolumeSettings(bpy.types.PropertyGroup):
     """`volume.plenovdb`"""
@@ -157,10 +153,14 @@ CLASSES: tuple[type[Any], ...] = (SceneSettings, VolumeLevel, VolumeSettings)
 
 def attach() -> None:
     """Gives scenes and volumes their settings; after the classes are registered."""
-    bpy.types.Scene.plenovdb = PointerProperty(name="PlenoVDB", type=SceneSettings)
-    bpy.types.Volume.plenovdb = PointerProperty(name="PlenoVDB", type=VolumeSettings)
+    scene: Any = bpy.types.Scene
+    volume: Any = bpy.types.Volume
+    scene.plenovdb = props.PointerProperty(name="PlenoVDB", type=SceneSettings)
+    volume.plenovdb = props.PointerProperty(name="PlenoVDB", type=VolumeSettings)
 
 
 def detach() -> None:
-    del bpy.types.Volume.plenovdb
-    del bpy.types.Scene.plenovdb
+    scene: Any = bpy.types.Scene
+    volume: Any = bpy.types.Volume
+    del volume.plenovdb
+    del scene.plenovdb

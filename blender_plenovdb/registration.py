@@ -13,7 +13,7 @@ from .ui import CLASSES as UI
 CLASSES: tuple[type[Any], ...] = (*properties.CLASSES, *OPERATORS, *UI)
 
 
-def register() -> None:
+def register_all() -> None:
     places.expose_openvdb()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
@@ -21,7 +21,7 @@ def register() -> None:
     handlers.register()
 
 
-def unregister() -> None:
+def unregister_all() -> None:
     handlers.unregister()
     properties.detach()
     for cls in reversed(CLASSES):

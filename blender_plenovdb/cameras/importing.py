@@ -57,7 +57,7 @@ def import_cameras(scene: bpy.types.Scene, job_folder: Path, *, photos: bool = T
 def apply_size(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
     """Makes the camera active and renders the size and pixel aspect of its photo."""
     scene.camera = camera
-    if SIZE_KEY not in camera:
+    if camera.get(SIZE_KEY) is None:
         return
     render = scene.render
     render.resolution_x, render.resolution_y = camera[SIZE_KEY]
@@ -68,7 +68,9 @@ def apply_size(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
 
 def imported_cameras(scene: bpy.types.Scene) -> list[bpy.types.Object]:
     """Cameras of the scene that came from a job, held-out ones first."""
-    cameras = [candidate for candidate in scene.objects if candidate.type == "CAMERA" and SPLIT_KEY in candidate]
+    cameras = [
+        candidate for candidate in scene.objects if candidate.type == "CAMERA" and candidate.get(SPLIT_KEY) is not None
+    ]
     return sorted(cameras, key=lambda camera: camera[SPLIT_KEY] != "test")
 
 

@@ -43,7 +43,9 @@ class BackendReport:
 def check(environment: Environment, *, timeout: float) -> BackendReport:
     """Runs the doctor, at most `timeout` seconds. Raises PlenoError if it gives no usable answer."""
     environment.make_caches()
-    flags = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NO_WINDOW
     try:
         answer = subprocess.run(
             environment.command("doctor", "--json"),

@@ -7,7 +7,7 @@ import math
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 MAX_TEXT = 4096
 """Longest string that is believed, in characters."""
@@ -87,7 +87,7 @@ def mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

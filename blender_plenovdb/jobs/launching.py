@@ -59,7 +59,9 @@ def _refuse_earlier_work(options: TrainingOptions, folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise PlenoError(f"{folder} is a file.", "Choose a folder for the job.")
     left = [name for name in _LEFT_BEHIND if (folder / name).exists()]
-    resumes_own = options.resume is not None and options.resume.resolve().is_relative_to((folder / "checkpoints").resolve())
+    resumes_own = options.resume is not None and options.resume.resolve().is_relative_to(
+        (folder / "checkpoints").resolve()
+    )
     if left and not resumes_own:
         raise PlenoError(
             f"The folder {folder} holds an earlier job ({left[0]}), which is never overwritten.",

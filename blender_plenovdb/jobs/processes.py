@@ -36,12 +36,10 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _is_alive_windows(pid: int) -> bool:
-    if sys.platform != "win32":
-        raise OSError("only on Windows")
     import ctypes
 
     query_limited_information, still_active = 0x1000, 259
-    kernel = ctypes.windll.kernel32
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined, unused-ignore]
     handle = kernel.OpenProcess(query_limited_information, False, pid)
     if not handle:
         return False

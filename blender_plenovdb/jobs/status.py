@@ -171,9 +171,7 @@ def _failure(value: object, state: str) -> JobFailure | None:
         return None if state != "failed" else JobFailure("internal", "The training failed.", "See train.log.")
     if not isinstance(value, dict):
         raise Invalid("has no usable object as error")
-    return JobFailure(
-        code=checked.text(value, "code"), message=_clipped(value, "message"), fix=_clipped(value, "fix")
-    )
+    return JobFailure(code=checked.text(value, "code"), message=_clipped(value, "message"), fix=_clipped(value, "fix"))
 
 
 def _clipped(values: dict[str, Any], key: str) -> str:

@@ -85,7 +85,10 @@ def _died_early(job: Job, current: JobStatus, exit_status: int | None) -> JobSta
     tail = read_tail(job.folder / "train.log")
     if re.search(r"No module named '?plenoxels\b", tail):
         return status.failed(
-            current, "internal", "The backend (the package plenoxels) is not installed in the interpreter.", INSTALL_HINT
+            current,
+            "internal",
+            "The backend (the package plenoxels) is not installed in the interpreter.",
+            INSTALL_HINT,
         )
     if exit_status == 2:
         return status.failed(

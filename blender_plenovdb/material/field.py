@@ -108,8 +108,10 @@ def _decode(write: TreeWriter, colour: Socket) -> Socket:
     """The sRGB curve to light, channel by channel, above 1 by the same power."""
     low = write.scale(colour, 1.0 / 12.92, label="v / 12.92")
     shifted = write.scale(write.vector("ADD", colour, (0.055, 0.055, 0.055)), 1.0 / 1.055, label="(v + 0.055) / 1.055")
-    high = write.combine(*(write.math("POWER", channel, 2.4) for channel in write.separate(shifted)))
-    above = write.combine(*(write.math("GREATER_THAN", channel, 0.04045) for channel in write.separate(colour)))
+    red, green, blue = (write.math("POWER", channel, 2.4) for channel in write.separate(shifted))
+    high = write.combine(red, green, blue)
+    red, green, blue = (write.math("GREATER_THAN", channel, 0.04045) for channel in write.separate(colour))
+    above = write.combine(red, green, blue)
     mix = write.node("ShaderNodeMix", "v > 0.04045", collapsed=True)
     mix.data_type, mix.factor_mode, mix.clamp_factor = "VECTOR", "NON_UNIFORM", False
     factor, first, second = (_vector_input(mix, name) for name in ("Factor", "A", "B"))

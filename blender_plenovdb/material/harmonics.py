@@ -34,9 +34,7 @@ def basis(write: TreeWriter, direction: Socket, degree: int) -> list[Value]:
         return values
     with write.frame("Products"):
         xx, yy, zz = (write.product(a, a, label=name) for a, name in ((x, "xx"), (y, "yy"), (z, "zz")))
-        xy, yz, xz = (
-            write.product(a, b, label=name) for a, b, name in ((x, y, "xy"), (y, z, "yz"), (x, z, "xz"))
-        )
+        xy, yz, xz = (write.product(a, b, label=name) for a, b, name in ((x, y, "xy"), (y, z, "yz"), (x, z, "xz")))
         difference = write.math("SUBTRACT", xx, yy, label="xx - yy")
         total = write.math("ADD", xx, yy, label="xx + yy")
     with write.frame("Harmonics of degree 2"):

@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 
 Socket = bpy.types.NodeSocket
-Value = bpy.types.NodeSocket | float | tuple[float, float, float]
+Value = bpy.types.NodeSocket | float | tuple[float, ...]
 
 _COLUMN, _ROW, _GAP = 190.0, 46.0, 90.0
 

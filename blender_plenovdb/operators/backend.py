@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty
 
 from .. import api, handlers, places
-from ..declared import declared
+from ..declared import declared, props
 from ..jobs import session
 from .running import Running
 from .training import WAIT
 
 
-@declared(wait=BoolProperty(name="Wait", description=WAIT, options={"SKIP_SAVE"}))
+@declared(wait=props.BoolProperty(name="Wait", description=WAIT, options={"SKIP_SAVE"}))
 class PLENOVDB_OT_check_backend(Running, bpy.types.Operator):
     """Ask the backend which device, libraries and space it finds, and what is wrong"""
 

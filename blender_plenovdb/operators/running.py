@@ -47,7 +47,7 @@ def job_folder_of(scene: bpy.types.Scene, given: str = "") -> Path:
 
 
 def field_of(context: bpy.types.Context, name: str = "") -> bpy.types.Object:
-    """The volume named by a property, else the active one, else the scene's first. Raises PlenoError if there is none."""
+    """The volume named by a property, else the active one, else the scene's first. Raises PlenoError without one."""
     scene = scene_of(context)
     if name:
         named = scene.objects.get(name)

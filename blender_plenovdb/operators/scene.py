@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
 
 from .. import api
-from ..declared import declared
+from ..declared import declared, props
 from .running import Running, field_of, job_folder_of, scene_of, shown_field
 
 
 @declared(
-    job_folder=StringProperty(
+    job_folder=props.StringProperty(
         name="Job Folder", description="Folder of the job; empty: the scene's own", subtype="DIR_PATH"
     ),
-    photos=BoolProperty(name="Photos", description="Show each photo behind the scene in its camera", default=True),
+    photos=props.BoolProperty(
+        name="Photos", description="Show each photo behind the scene in its camera", default=True
+    ),
 )
 class PLENOVDB_OT_import_cameras(Running, bpy.types.Operator):
     """Make a camera of every photo, the held-out ones in a collection of their own"""
@@ -42,9 +43,11 @@ class PLENOVDB_OT_import_cameras(Running, bpy.types.Operator):
 
 
 @declared(
-    camera=StringProperty(name="Camera", description="The camera to look through; empty: the first held-out one"),
-    object_name=StringProperty(name="Object", description="The volume whose background counts; empty: the active one"),
-    pixel_exact=BoolProperty(
+    camera=props.StringProperty(name="Camera", description="The camera to look through; empty: the first held-out one"),
+    object_name=props.StringProperty(
+        name="Object", description="The volume whose background counts; empty: the active one"
+    ),
+    pixel_exact=props.BoolProperty(
         name="Pixel-exact",
         description="A narrow pixel filter and no denoising, to compare with photos; off: leave sampling as it is",
         default=True,

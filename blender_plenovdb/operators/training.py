@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
 
 from .. import api, handlers, places
-from ..declared import declared
+from ..declared import declared, props
 from ..jobs import session
 from ..jobs.describing import one_line
 from ..jobs.request import parse_settings
@@ -38,12 +37,12 @@ class PLENOVDB_OT_use_demo_scene(Running, bpy.types.Operator):
 
 @declared(
     **training_properties(),
-    job_folder=StringProperty(
+    job_folder=props.StringProperty(
         name="Job Folder",
         description="Folder of the new job; empty: a new folder below the scene's output folder",
         subtype="DIR_PATH",
     ),
-    wait=BoolProperty(name="Wait", description=WAIT, options={"SKIP_SAVE"}),
+    wait=props.BoolProperty(name="Wait", description=WAIT, options={"SKIP_SAVE"}),
 )
 class PLENOVDB_OT_train(Running, bpy.types.Operator):
     """Train a radiance volume from the photos, in a process of its own that goes on without Blender"""
@@ -75,7 +74,9 @@ class PLENOVDB_OT_train(Running, bpy.types.Operator):
         options = self._options(scene)
         folder = Path(bpy.path.abspath(self.job_folder)) if self.job_folder else None
         if self._option("wait", bpy.app.background):
-            status = api.train(scene, options, job_folder=folder, report=lambda status: print(one_line(status), flush=True))
+            status = api.train(
+                scene, options, job_folder=folder, report=lambda status: print(one_line(status), flush=True)
+            )
             self.say(f"Training {status.state}: {status.folder}")
             return
         job = api.start_training(scene, options, job_folder=folder)
@@ -101,7 +102,7 @@ class PLENOVDB_OT_train(Running, bpy.types.Operator):
 
 
 @declared(
-    force=BoolProperty(
+    force=props.BoolProperty(
         name="Force",
         description="End the trainer's process now; only what it has written before remains",
         options={"SKIP_SAVE"},
@@ -130,7 +131,7 @@ class PLENOVDB_OT_cancel(Running, bpy.types.Operator):
         self.say(f"Asked the trainer in {folder} to stop")
 
 
-@declared(directory=StringProperty(name="Job Folder", description="Folder of the job", subtype="DIR_PATH"))
+@declared(directory=props.StringProperty(name="Job Folder", description="Folder of the job", subtype="DIR_PATH"))
 class PLENOVDB_OT_attach(Running, bpy.types.Operator):
     """Make an existing training job this scene's job, running or done, whoever started it"""
 

@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import IntProperty, StringProperty
 
 from .. import api
-from ..declared import declared
+from ..declared import declared, props
 from .running import Running, field_of, job_folder_of, scene_of, shown_field
 
 
 @declared(
-    filepath=StringProperty(
+    filepath=props.StringProperty(
         name="Field",
         description="A field.vdb or the folder of a job; empty: the scene's own job",
         subtype="FILE_PATH",
         options={"SKIP_SAVE"},
     ),
-    filter_glob=StringProperty(default="*.vdb", options={"HIDDEN"}),
+    filter_glob=props.StringProperty(default="*.vdb", options={"HIDDEN"}),
 )
 class PLENOVDB_OT_import_field(Running, bpy.types.Operator):
     """Import a trained field with its levels of detail as one Volume object with its material"""
@@ -51,8 +50,8 @@ class PLENOVDB_OT_import_field(Running, bpy.types.Operator):
 
 
 @declared(
-    level=IntProperty(name="Level", description="Level of detail, 0 is the finest", min=0, max=31),
-    object_name=StringProperty(name="Object", description="The volume; empty: the active one, else the first"),
+    level=props.IntProperty(name="Level", description="Level of detail, 0 is the finest", min=0, max=31),
+    object_name=props.StringProperty(name="Object", description="The volume; empty: the active one, else the first"),
 )
 class PLENOVDB_OT_set_level(Running, bpy.types.Operator):
     """Show this level of detail; transform, material and animation stay as they are"""

@@ -87,7 +87,7 @@ def decode_srgb(value: float) -> float:
 def needed_steps(volume_object: bpy.types.Object) -> int:
     """Half-voxel steps of the longest ray through the bounds: the diagonal, as the object is scaled now."""
     volume: Any = volume_object.data
-    scale = volume_object.matrix_world.to_scale()
+    scale: Any = volume_object.matrix_world.to_scale()
     shortest = min(size * abs(factor) for size, factor in zip(volume[VOXEL_SIZE_KEY], scale, strict=True))
     low, high = volume.plenovdb.bounds_min, volume.plenovdb.bounds_max
     diagonal = math.dist((0.0, 0.0, 0.0), [(b - a) * f for a, b, f in zip(low, high, scale, strict=True)])
@@ -125,8 +125,9 @@ def _set_view(scene: bpy.types.Scene, view_transform: str) -> None:
 
 
 def _set_cycles(scene: bpy.types.Scene, fields: list[bpy.types.Object]) -> int:
-    scene.render.engine = "CYCLES"
-    scene.render.film_transparent = False
+    render: Any = scene.render  # the stubs know only EEVEE
+    render.engine = "CYCLES"
+    render.film_transparent = False
     cycles: Any = scene.cycles
     cycles.film_exposure = 1.0
     if hasattr(cycles, "volume_biased"):  # 5.0 and later; before, this was the only way

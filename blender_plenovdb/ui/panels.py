@@ -10,7 +10,7 @@ import bpy
 from ..jobs import session
 from ..jobs.describing import duration, rate
 from ..jobs.status import JobStatus
-from ..operators.running import shown_field
+from ..operators.running import scene_of, shown_field
 from ..operators.training import has_running_job
 from ..volume.importing import DENSE_WARNING_MB, EEVEE_ATTRIBUTES
 from .preferences import draw_backend
@@ -20,16 +20,21 @@ from .text import draw_problem, draw_wrapped
 class SidebarPanel:
     """Where all panels of the tab are."""
 
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
+    bl_space_type: Any = "VIEW_3D"
+    bl_region_type: Any = "UI"
     bl_category = "PlenoVDB"
+
+
+def width_of(context: bpy.types.Context) -> int:
+    """Pixels that a panel has."""
+    return context.region.width if context.region is not None else 300
 
 
 class PLENOVDB_PT_dataset(SidebarPanel, bpy.types.Panel):
     bl_label = "Dataset"
 
     def draw(self, context: bpy.types.Context) -> None:
-        settings = context.scene.plenovdb
+        settings = scene_of(context).plenovdb
         column = self.layout.column()
         column.prop(settings, "dataset", text="")
         column.operator("plenovdb.use_demo_scene", icon="PACKAGE")
@@ -39,8 +44,8 @@ class PLENOVDB_PT_training(SidebarPanel, bpy.types.Panel):
     bl_label = "Training"
 
     def draw(self, context: bpy.types.Context) -> None:
-        scene = context.scene
-        layout = self.layout
+        scene = scene_of(context)
+        layout: Any = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
         running = has_running_job(scene)
@@ -59,11 +64,11 @@ class PLENOVDB_PT_training(SidebarPanel, bpy.types.Panel):
         self._draw_job(context)
 
     def _draw_job(self, context: bpy.types.Context) -> None:
-        stored = context.scene.plenovdb.job_folder
+        stored = scene_of(context).plenovdb.job_folder
         if not stored:
             return
         folder = Path(stored)
-        width = context.region.width
+        width = width_of(context)
         status, problem = session.last_seen(folder), session.problem(folder)
         box = self.layout.box()
         row = box.row()
@@ -119,23 +124,23 @@ class PLENOVDB_PT_advanced(SidebarPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout = self.layout
+        layout: Any = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
         column = layout.column()
-        column.enabled = not has_running_job(context.scene)
+        column.enabled = not has_running_job(scene_of(context))
         for name in ("compositing", "levels", "threads", "settings"):
-            column.prop(context.scene.plenovdb, name)
+            column.prop(scene_of(context).plenovdb, name)
         layout.operator("plenovdb.check_backend", icon="CHECKMARK")
-        draw_backend(layout, context.region.width)
+        draw_backend(layout, width_of(context))
 
 
 class PLENOVDB_PT_volume(SidebarPanel, bpy.types.Panel):
     bl_label = "Volume"
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout = self.layout
-        stored = context.scene.plenovdb.job_folder
+        layout: Any = self.layout
+        stored = scene_of(context).plenovdb.job_folder
         row = layout.row(align=True)
         trained = row.row(align=True)
         trained.enabled = bool(stored)
@@ -167,9 +172,10 @@ def draw_field(layout: bpy.types.UILayout, field: bpy.types.Object, context: bpy
     if shown is not None:
         figures += [("Sparse", f"{shown.sparse_mb:.0f} MB"), ("Dense (EEVEE)", f"{shown.dense_mb:.0f} MB")]
     draw_figures(box, figures)
-    if context.scene.render.engine == "CYCLES":
+    engine: str = scene_of(context).render.engine
+    if engine == "CYCLES":
         return
-    width = context.region.width
+    width = width_of(context)
     if 1 + (settings.sh_degree + 1) ** 2 > EEVEE_ATTRIBUTES:
         draw_problem(box, f"EEVEE reads only {EEVEE_ATTRIBUTES} grids of a material.", "Render in Cycles.", width)
     elif shown is not None and shown.dense_mb > DENSE_WARNING_MB:
@@ -191,4 +197,3 @@ class PLENOVDB_PT_scene(SidebarPanel, bpy.types.Panel):
 
 
 CLASSES = (PLENOVDB_PT_dataset, PLENOVDB_PT_training, PLENOVDB_PT_advanced, PLENOVDB_PT_volume, PLENOVDB_PT_scene)
-

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import StringProperty
 
-from ..declared import declared
+from ..declared import declared, props
 from ..errors import PlenoError
 from ..jobs import session
 from ..jobs.environment import INTERPRETER_VARIABLE
@@ -13,7 +12,7 @@ from .text import draw_problem, draw_wrapped
 
 
 @declared(
-    interpreter=StringProperty(
+    interpreter=props.StringProperty(
         name="Backend's Python",
         description="The Python that has the package plenoxels installed; "
         f"empty: the environment variable {INTERPRETER_VARIABLE}",

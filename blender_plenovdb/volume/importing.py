@@ -50,7 +50,7 @@ def import_field(
     if volume_object is None:
         volume_object = bpy.data.objects.new(volume.name, volume)
         (collection or scene.collection).objects.link(volume_object)
-        for material in volume.materials:
+        for material in filter(None, volume.materials):
             drive_step_rate(material, volume_object)
     shown = {level.number: level for level in levels_of(volume)}[volume.plenovdb.level]
     show(volume, shown)
@@ -81,8 +81,8 @@ def drive_step_rate(material: bpy.types.Material, volume_object: bpy.types.Objec
     """Keeps Cycles' step at half a voxel along its shortest axis under any scale of the object, animated ones too.
 
     The volume's own step size is half a voxel of the unscaled object and cannot be animated; the material's step rate
-    multiplies it and can. With the render space OBJECT Blender would shorten the step under rotation as well. The
-    expression is one of the simple ones that Blender evaluates without Python, so it needs no permission to run scripts.
+    multiplies it and can. With the render space OBJECT Blender would shorten the step under rotation as well. Blender
+    evaluates so simple an expression without Python: it needs no permission to run scripts.
     """
     material.driver_remove("cycles.volume_step_rate")
     driver: Any = material.driver_add("cycles.volume_step_rate").driver

@@ -90,7 +90,9 @@ def read_metadata(path: Path) -> FieldMetadata:
             raise Invalid("has more than 1 MiB of metadata")
         return _parse(path, text, grids)
     except Invalid as error:
-        raise PlenoError(f"The file {path} {error}.", "It was not written by a trainer this extension understands.") from error
+        raise PlenoError(
+            f"The file {path} {error}.", "It was not written by a trainer this extension understands."
+        ) from error
 
 
 def level_paths(path: Path) -> list[Path]:

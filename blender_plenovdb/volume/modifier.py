@@ -37,7 +37,7 @@ def place(volume_object: bpy.types.Object, engine: str) -> bool:
         # First of all modifiers, so that the user's own ones see the field where it belongs.
         volume_object.modifiers.move(len(volume_object.modifiers) - 1, 0)
     assert isinstance(modifier, bpy.types.NodesModifier)
-    if modifier.node_group is None or _KEY not in modifier.node_group:
+    if modifier.node_group is None or modifier.node_group.get(_KEY) is None:
         modifier.node_group = _translation_group()
     identifier = _offset_socket(modifier.node_group)
     if all(abs(a - b) <= _TOLERANCE for a, b in zip(_read(modifier, identifier), wanted, strict=True)):
@@ -49,7 +49,7 @@ def place(volume_object: bpy.types.Object, engine: str) -> bool:
 
 def _translation_group() -> bpy.types.NodeTree:
     for tree in bpy.data.node_groups:
-        if _KEY in tree and tree.library is None:
+        if tree.get(_KEY) is not None and tree.library is None:
             return tree
     tree = bpy.data.node_groups.new(NAME, "GeometryNodeTree")
     tree[_KEY] = 1

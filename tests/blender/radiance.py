@@ -213,7 +213,9 @@ def render(
     length = np.maximum(np.maximum(near, far).min(-1) - start, 0)
     steps = int(np.ceil(length.max() / (step * of.voxel.min())))
     delta = length / steps
-    values = np.concatenate([of.density[..., None], np.moveaxis(of.harmonics, 0, -2).reshape(*of.density.shape, -1)], -1)
+    values = np.concatenate(
+        [of.density[..., None], np.moveaxis(of.harmonics, 0, -2).reshape(*of.density.shape, -1)], -1
+    )
     light, through = np.zeros((len(direction), 3)), np.ones(len(direction))
     to_light = decode if of.compositing == "linear" else (lambda value: value)
     for number in range(steps):

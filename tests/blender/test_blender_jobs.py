@@ -15,8 +15,8 @@ from typing import Any
 import bpy
 import pytest
 import radiance
-from installed import PACKAGE
 from fake_backend import make_interpreter, write_status
+from installed import PACKAGE
 
 LIMIT = 30.0
 MAIN_THREAD_MS = 20.0

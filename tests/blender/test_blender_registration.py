@@ -30,7 +30,7 @@ def ours(handlers: Any) -> list[Any]:
 
 
 def test_every_operator_panel_and_property(extension: Any, part: Callable[[str], Any]) -> None:
-    assert OPERATORS == {name for name in dir(bpy.ops.plenovdb) if not name.startswith("_")}
+    assert {name for name in dir(bpy.ops.plenovdb) if not name.startswith("_")} == OPERATORS
     for name in OPERATORS:
         kind = getattr(bpy.ops.plenovdb, name).get_rna_type()
         assert kind.description, name

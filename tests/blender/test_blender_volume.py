@@ -150,7 +150,11 @@ def test_materials_share_groups_of_their_kind(api: Any, scene: Any, tmp_path: Pa
     group = groups[0]
     frames = [node.label for node in group.nodes if node.bl_idname == "NodeFrame"]
     assert "Density" in frames
-    assert all(node.parent for node in group.nodes if node.bl_idname not in ("NodeFrame", "NodeGroupInput", "NodeGroupOutput", "ShaderNodeSeparateXYZ"))
+    assert all(
+        node.parent
+        for node in group.nodes
+        if node.bl_idname not in ("NodeFrame", "NodeGroupInput", "NodeGroupOutput", "ShaderNodeSeparateXYZ")
+    )
     inputs = [item for item in group.interface.items_tree if item.in_out == "INPUT"]
     assert [(item.name, item.default_value) for item in inputs] == [("Density Scale", 1.0), ("Strength", 1.0)]
 

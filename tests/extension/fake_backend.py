@@ -97,9 +97,10 @@ def leave_field(folder: Path, field: str) -> dict[str, object]:
 
 
 def train(mode: str, field: str, folder: Path) -> int:
-    print("fake backend, working in", os.getcwd(), flush=True)
+    print("fake backend, working in", Path.cwd(), flush=True)
     (folder / "seen.json").write_text(
-        json.dumps({"arguments": sys.argv[3:], "environment": dict(os.environ), "cwd": os.getcwd()}), encoding="utf-8"
+        json.dumps({"arguments": sys.argv[3:], "environment": dict(os.environ), "cwd": str(Path.cwd())}),
+        encoding="utf-8",
     )
     write_status(folder, state="starting", stage="loading", progress=0.0, psnr=None)
     write_cameras(folder)

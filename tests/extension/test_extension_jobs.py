@@ -59,9 +59,7 @@ def wait_for_training(job: Job) -> JobStatus:
     raise AssertionError("the training did not begin in time")
 
 
-def test_success_and_what_the_trainer_was_given(
-    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_success_and_what_the_trainer_was_given(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/blender")
     monkeypatch.setenv("PYTHONHOME", "/blender")
     monkeypatch.setenv("VIRTUAL_ENV", "/venv")
