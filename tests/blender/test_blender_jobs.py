@@ -26,13 +26,16 @@ MAIN_THREAD_MS = 20.0
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Sets the interpreter in the preferences to a stand-in."""
-    preferences = bpy.context.preferences.addons[PACKAGE].preferences
+
+    def interpret(program: str) -> None:
+        # Asked for anew each time: the preferences do not outlive disabling the extension.
+        bpy.context.preferences.addons[PACKAGE].preferences.interpreter = program
 
     def use(mode: str, field: Path | None = None) -> None:
-        preferences.interpreter = str(make_interpreter(tmp_path / "Python für Blender", mode, field=field))
+        interpret(str(make_interpreter(tmp_path / "Python für Blender", mode, field=field)))
 
     yield use
-    preferences.interpreter = ""
+    interpret("")
 
 
 @pytest.fixture
