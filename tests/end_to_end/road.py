@@ -188,6 +188,12 @@ class ViewComparison:
     photo: Image
     trainer: Image
     cycles: Image
+    background: Image
+
+    @property
+    def background_photo(self) -> float:
+        """What a volume that shows nothing would have reached."""
+        return psnr(self.background, self.photo)
 
     @property
     def trainer_photo(self) -> float:
@@ -221,7 +227,8 @@ def compare_held_out(
             report(index, len(views))
         cycles = render_in_cycles(scene, view.camera, folder / "cycles" / f"{view.name}.png")
         photo = photo_over(background, view.photo)
-        comparisons.append(ViewComparison(view.name, photo, trainer[view.name], cycles))
+        empty = np.broadcast_to(np.asarray(background, np.float32), photo.shape)
+        comparisons.append(ViewComparison(view.name, photo, trainer[view.name], cycles, empty))
     return comparisons
 
 

@@ -15,7 +15,7 @@ from mathutils import Vector
 
 NAME = "Studio"
 SIZE = 512
-SAMPLES = 32
+SAMPLES = 16
 # A plane of voxels belongs to the thing when this many of them are this opaque across one voxel.
 SOLID_DEPTH, SOLID_VOXELS = 0.2, 4
 
@@ -89,9 +89,11 @@ def solid_bounds(field: Path) -> tuple[Vector, Vector]:
 def set_up_render(studio: bpy.types.Scene, like: bpy.types.Scene) -> None:
     """Cycles with the volume settings that the extension chose for `like`, and a picture meant for people."""
     studio.render.engine = "CYCLES"  # type: ignore[assignment]  # the stubs know no engine that is an add-on
-    for name in ("volume_biased", "volume_max_steps", "volume_step_rate"):
+    for name in ("volume_biased", "volume_max_steps"):
         if hasattr(like.cycles, name):
             setattr(studio.cycles, name, getattr(like.cycles, name))
+    # Whole voxels instead of the halves that fidelity asks for: half the time, and no eye sees it here.
+    studio.cycles.volume_step_rate = 2.0
     studio.cycles.samples = SAMPLES
     studio.cycles.use_adaptive_sampling = True
     studio.cycles.use_denoising = True

@@ -80,7 +80,13 @@ def test_cycles_shows_what_the_trainer_saw(walked: dict[str, Any]) -> None:
 def test_cycles_is_as_close_to_the_photo_as_the_trainer(walked: dict[str, Any]) -> None:
     for view in walked["views"]:
         assert abs(view["cycles_photo"] - view["trainer_photo"]) <= 0.1, view
-        assert view["cycles_photo"] > 20, view
+
+
+@pytest.mark.slow
+def test_the_volume_shows_the_photo(walked: dict[str, Any]) -> None:
+    """A few seconds of training, on a machine that may be busy: far from done, far better than nothing."""
+    for view in walked["views"]:
+        assert view["cycles_photo"] > view["background_photo"] + 3, view
 
 
 @pytest.mark.slow

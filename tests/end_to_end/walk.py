@@ -36,6 +36,7 @@ def walk(extension: Path, output: Path, seconds: float, views: int) -> dict[str,
         "views": [
             {
                 "name": view.name,
+                "background_photo": view.background_photo,
                 "trainer_photo": view.trainer_photo,
                 "cycles_photo": view.cycles_photo,
                 "cycles_trainer": view.cycles_trainer,
