@@ -114,7 +114,7 @@ def find_python(version: str) -> Path | None:
             continue
         lines = answer.stdout.splitlines()
         if answer.returncode == 0 and len(lines) == 2 and lines[0] == version:
-            return Path(lines[1])
+            return Path(lines[1]).resolve()  # python and python3.11 are one, found by different ways
     return None
 
 

@@ -88,6 +88,19 @@ def test_this_python_is_found_and_can_make_environments(build_addon: ModuleType)
     assert answer.stdout.startswith(f"Python {version}.")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows needs a privilege for links")
+def test_one_python_found_by_two_names_is_the_same(
+    build_addon: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else an environment made under one name would be thrown away under the other."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    real = build_addon.find_python(version)
+    link = tmp_path / "python"
+    link.symlink_to(real)
+    monkeypatch.setattr(build_addon, "candidate_pythons", lambda _: iter([[str(link)]]))
+    assert build_addon.find_python(version) == real
+
+
 def test_a_python_that_does_not_start_is_passed_over(
     build_addon: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
