@@ -17,16 +17,6 @@ ROOT = HERE.parents[1]
 
 
 @pytest.fixture(scope="module")
-def backend_python() -> str:
-    """The interpreter that has the backend."""
-    if named := os.environ.get("PLENOVDB_PYTHON"):
-        return named
-    if importlib.util.find_spec("plenoxels") is None:
-        pytest.skip("the backend is not in this environment and PLENOVDB_PYTHON names no other")
-    return sys.executable
-
-
-@pytest.fixture(scope="module")
 def walked(backend_python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one walk found; a Blender of its own, with an empty user folder, in a path with spaces and accents."""
     if importlib.util.find_spec("bpy") is None:
