@@ -48,6 +48,7 @@ def training_properties() -> dict[str, Any]:
             default=0.0,
             step=1000,
             precision=0,
+            unit="TIME_ABSOLUTE",
         ),
         "downscale": props.IntProperty(
             name="Downscale", description="Reduce the photos by this factor first", min=1, max=64, default=1

@@ -143,7 +143,8 @@ class PLENOVDB_PT_volume(SidebarPanel, bpy.types.Panel):
         stored = scene_of(context).plenovdb.job_folder
         row = layout.row(align=True)
         trained = row.row(align=True)
-        trained.enabled = bool(stored)
+        status = session.last_seen(Path(stored)) if stored else None
+        trained.enabled = bool(stored) and (status is None or status.field is not None or bool(status.levels))
         trained.operator_context = "EXEC_DEFAULT"
         trained.operator("plenovdb.import_field", text="Import Trained Field", icon="IMPORT")
         row.operator("plenovdb.import_field", text="", icon="FILEBROWSER")
