@@ -42,7 +42,7 @@ def _dense(grid: VoxelGrid, values: torch.Tensor, low: torch.Tensor, shape: torc
     return dense.index_add(0, flat, values).reshape(*shape, -1)
 
 
-def _trilinear(dense: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+def trilinear(dense: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     """Values [..., channels] at positions [..., 3] in vertices; positions lie inside the array."""
     limit = torch.tensor(dense.shape[:3]) - 2
     cell = position.detach().floor().long().clamp(min=0).minimum(limit)
@@ -82,7 +82,7 @@ def render_reference(
     t = near[:, None] + (torch.arange(steps) + jitter[:, None]) * settings.step
     inside = t < far[:, None]
     position = torch.where(inside[..., None], o[:, None] + t[..., None] * d[:, None], torch.zeros(3, dtype=torch.float64))
-    sampled = _trilinear(dense, position)
+    sampled = trilinear(dense, position)
     sigma = torch.where(inside, sampled[..., 0].clamp(min=0), torch.zeros_like(t))
     basis = harmonics(rays.directions.double(), grid.sh_degree)
     value = (0.5 + (basis[:, None, :, None] * sampled[..., 1:].unflatten(-1, (-1, 3))).sum(2)).clamp(min=0)

@@ -18,6 +18,6 @@ def test_kernels_compile_to_ptx(degree: int, tmp_path: Path):
     wp.compile_aot_module(kernels.module, arch=ARCHITECTURE, module_dir=tmp_path, use_ptx=True)
     (ptx,) = tmp_path.glob("*.ptx")
     text = ptx.read_text("utf-8")
-    for name in ("render", "gradients", "rmsprop", "finish_step", "total_variation"):
+    for name in ("render", "gradients", "rmsprop", "finish_step", "total_variation", "resample"):
         assert re.search(rf"\.entry \w*__{name}_\w*\(", text), f"{name} is missing from the PTX"
     assert "red.global.add.f32" in text or "atom.global.add.f32" in text

@@ -9,7 +9,7 @@ from plenoxels.kernels import Field, GradientBuffers, Kernels, RmsPropRates, wei
 from plenoxels.kernels.cpu.kernels import CpuKernels
 from plenoxels.kernels.cuda.kernels import CudaKernels
 from random_fields import exact_settings, random_grid, random_rays
-from reference_renderer import render_reference
+from reference_renderer import render_reference, trilinear
 
 DEGREES = [0, 1, 2, 3]
 
@@ -167,3 +167,20 @@ def test_visibility_codes_order_weights_alike_on_every_device():
     weights = [1e-6, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.99, 1.0]
     assert [weight_code(w) for w in weights] == sorted({weight_code(w) for w in weights})
     assert int(codes[0].max()) <= weight_code(1.0)
+
+
+@pytest.mark.parametrize("degree", DEGREES)
+def test_resampling_agrees_with_the_field_where_rendering_reads_it(kernels, degree):
+    grid = random_grid(degree, resolution=(9, 14, 11), seed=8, occupancy=0.6)
+    fine = torch.nonzero(torch.rand(18, 28, 22, generator=torch.Generator().manual_seed(3)) < 0.5)
+    rows = kernels.resample(Field.of(grid), fine, (0.5, 0.5, 0.5)).double()
+
+    values = torch.cat([grid.density[:, None], grid.sh.flatten(1), torch.ones(grid.active_voxels, 1)], 1).double()
+    padded = torch.zeros(11, 16, 13, values.shape[1], dtype=torch.float64)
+    x, y, z = (grid.coordinates.long() + 1).unbind(1)
+    padded[x, y, z] = values
+    expected = trilinear(padded, (fine.double() + 0.5) / 2 - 0.5 + 1)
+    torch.testing.assert_close(rows[:, grid.layout.density], expected[:, 0], rtol=1e-5, atol=1e-5)
+    present = expected[:, -1:]
+    colours = torch.where(present > 1e-6, expected[:, 1:-1] / present.clamp(min=1e-6), torch.zeros(1, dtype=torch.float64))
+    torch.testing.assert_close(grid.layout.unpack_sh(rows).flatten(1), colours, rtol=1e-4, atol=1e-5)

@@ -7,6 +7,7 @@ import warp as wp
 
 from plenoxels.errors import DeviceMissing
 from plenoxels.kernels.interface import Kernels
+from plenoxels.kernels.warp_start import start_warp
 
 
 def open_kernels(device: str = "auto", threads: int | None = None) -> Kernels:
@@ -19,7 +20,7 @@ def open_kernels(device: str = "auto", threads: int | None = None) -> Kernels:
     Raises:
         DeviceMissing: CUDA was asked for and is not there.
     """
-    wp.config.quiet = True
+    start_warp()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() and wp.is_cuda_available() else "cpu"
     if device == "cpu":

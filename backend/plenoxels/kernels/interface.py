@@ -164,3 +164,16 @@ class Kernels(Protocol):
     ) -> None:
         """Adds total variation's gradients for `count` rows from row `first` on (wrapping), times the given scales."""
         ...
+
+    def resample(self, field: Field, coordinates: torch.Tensor, ratio: tuple[float, float, float]) -> torch.Tensor:
+        """The field's rows, float32 [M, width], interpolated at voxels of another resolution with the same bounds.
+
+        Density counts inactive voxels as 0, as rendering does; harmonics are averaged over the active ones, since an inactive voxel has
+        no colour.
+
+        Args:
+            field: where from.
+            coordinates: int32 [M, 3], voxels of the new grid.
+            ratio: a new voxel's edges in the field's voxels.
+        """
+        ...

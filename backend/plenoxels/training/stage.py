@@ -8,12 +8,13 @@ import torch
 
 from plenoxels.config import PlenoxelConfig
 from plenoxels.grid import VoxelGrid
-from plenoxels.grid.resample import children, dilate, resample, unique_coordinates
+from plenoxels.grid.voxel_sets import children, dilate, unique_coordinates
 from plenoxels.kernels import Field, GradientBuffers, Kernels, MarchSettings, RayBatch, RmsPropRates, weight_code
 from plenoxels.training.photo_pool import PhotoPool
 from plenoxels.training.recipe import Recipe
 
 _OPAQUE = 1e6
+_LOOKED_AT = 0.1
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ class Stage:
     def visible(self, weight: float) -> torch.Tensor:
         """Indices, int64 [M], of the voxels that weighed more than `weight` in some ray of this stage.
 
-        All of them while fewer rays have been drawn than there are pixels: unseen would only mean not looked at yet.
+        All of them while hardly any rays have been drawn: unseen would only mean not looked at yet. Every voxel shows in dozens
+        of photos, so a tenth of their pixels looks at each of them.
         """
-        if self._rays_seen < len(self._pixels):
+        if self._rays_seen < _LOOKED_AT * len(self._pixels):
             return torch.arange(self.grid.active_voxels, device=self.grid.device)
         return torch.nonzero(self.gradients.greatest_visibility[:-1] > weight_code(weight)).flatten()
 
@@ -94,7 +96,9 @@ class Stage:
         kept = grid.coordinates[self.visible(self._recipe.prune_weight)]
         fine = children(dilate(kept, grid.resolution))
         x, y, z = grid.resolution
-        return resample(grid, (2 * x, 2 * y, 2 * z), fine)
+        result = VoxelGrid((2 * x, 2 * y, 2 * z), grid.scene_bounds, grid.sh_degree, device=grid.device)
+        result.set_rows(fine, self._kernels.resample(self.field, fine, (0.5, 0.5, 0.5)))
+        return result
 
     def final_grid(self) -> VoxelGrid:
         """The field without the voxels that no ray ever saw."""

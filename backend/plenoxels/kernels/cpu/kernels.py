@@ -10,6 +10,7 @@ import warp as wp
 
 from plenoxels.colour import decode_srgb
 from plenoxels.config import Compositing
+from plenoxels.grid.memory import huge_page_zeros
 from plenoxels.kernels.cpu import structures
 from plenoxels.kernels.cpu.native_module import NativeKernels, native_kernels
 from plenoxels.kernels.cpu.threads import ThreadPool
@@ -21,6 +22,7 @@ from plenoxels.kernels.interface import (
     RayBatch,
     RmsPropRates,
 )
+from plenoxels.kernels.warp_start import start_warp
 
 
 def _address(structure: ctypes.Structure) -> int:
@@ -64,6 +66,7 @@ class CpuKernels:
     """Kernels for tensors in main memory (interface.Kernels)."""
 
     def __init__(self, threads: int | None = None) -> None:
+        start_warp()
         self.device = torch.device("cpu")
         self._pool = ThreadPool(threads)
         self.description = f"cpu ({self._pool.threads} thread{'s' if self._pool.threads > 1 else ''})"
@@ -122,6 +125,21 @@ class CpuKernels:
             wp.launch(native.total_variation, dim=1, inputs=arguments, device="cpu")
 
         self._pool.run(count, add, smallest_chunk=256)
+
+    def resample(self, field: Field, coordinates: torch.Tensor, ratio: tuple[float, float, float]) -> torch.Tensor:
+        native, native_field = self._native(field), _field(field)
+        coordinates = coordinates.to(torch.int32).contiguous()
+        rows = huge_page_zeros((len(coordinates), field.grid.layout.width))
+        work = structures.Resample(
+            coordinates=coordinates.data_ptr(), rows=rows.data_ptr(), ratio=ratio, offset=field.bricks.offset
+        )
+
+        def fill(worker: int, begin: int, end: int) -> None:
+            arguments = [_address(native_field), _address(work), begin, end]
+            wp.launch(native.resample, dim=1, inputs=arguments, device="cpu")
+
+        self._pool.run(len(coordinates), fill, smallest_chunk=4096)
+        return rows
 
     def _native(self, field: Field) -> NativeKernels:
         return native_kernels(field.grid.sh_degree)

@@ -9,7 +9,7 @@ from typing import Any
 
 import warp as wp
 
-_HEADERS = ("simd.h", "field.h", "march.h", "render.h", "optimise.h")
+_HEADERS = ("simd.h", "field.h", "march.h", "render.h", "optimise.h", "resample.h")
 # Warp ignores its fast_math option on the CPU. Contraction (fused multiply-add) is all the vector code needs; NaNs stay NaNs.
 _FLAGS = "-march=native -O3 -ffp-contract=fast"
 
@@ -22,6 +22,7 @@ class NativeKernels:
     render_with_gradients: Any
     rmsprop: Any
     total_variation: Any
+    resample: Any
 
 
 def _source() -> str:
@@ -66,6 +67,11 @@ def native_kernels(sh_degree: int) -> NativeKernels:
         field: wp.uint64, gradients: wp.uint64, settings: wp.uint64, first: int, begin: int, end: int
     ): ...
 
+    @wp.func_native(
+        f"plenoxels::resample<{sh_degree}>(*(const plenoxels::Field*)field, *(const plenoxels::Resample*)work, begin, end);"
+    )
+    def resample_native(field: wp.uint64, work: wp.uint64, begin: int, end: int): ...
+
     module = wp.get_module(name)
     module.options.update(options)
 
@@ -91,5 +97,9 @@ def native_kernels(sh_degree: int) -> NativeKernels:
     ):
         total_variation_native(field, gradients, settings, first, begin, end)
 
+    @wp.kernel(module=module)
+    def resample(field: wp.uint64, work: wp.uint64, begin: int, end: int):
+        resample_native(field, work, begin, end)
+
     wp.load_module(module, device="cpu")
-    return NativeKernels(render, render_with_gradients, rmsprop, total_variation)
+    return NativeKernels(render, render_with_gradients, rmsprop, total_variation, resample)

@@ -82,5 +82,9 @@ class TotalVariation(ctypes.Structure):
     _fields_ = [("density_scale", _FLOAT), ("sh_scale", _FLOAT)]
 
 
+class Resample(ctypes.Structure):
+    _fields_ = [("coordinates", _POINTER), ("rows", _POINTER), ("ratio", _FLOAT * 3), ("offset", _INT * 3)]
+
+
 LOCK_COUNT = 16384
 SAMPLE_BYTES = 4 * (8 + 8 + 2 + 9)

@@ -17,13 +17,14 @@ from plenoxels.kernels.interface import (
     RayBatch,
     RmsPropRates,
 )
+from plenoxels.kernels.warp_start import start_warp
 
 
 class CudaKernels:
     """Kernels for tensors on a CUDA device (interface.Kernels). `cpu` runs the same code slowly, for tests."""
 
     def __init__(self, device: str = "cuda") -> None:
-        wp.init()
+        start_warp()
         self.device = torch.device(device)
         if self.device.type == "cuda" and self.device.index is None:
             self.device = torch.device("cuda", torch.cuda.current_device())
@@ -79,6 +80,18 @@ class CudaKernels:
             (count, field.grid.layout.width),
             [field_arrays(field), flat(gradients.rows), flat(gradients.visibility), first, density_scale, sh_scale],
         )
+
+    def resample(self, field: Field, coordinates: torch.Tensor, ratio: tuple[float, float, float]) -> torch.Tensor:
+        rows = torch.zeros(len(coordinates), field.grid.layout.width, device=self.device)
+        inputs = [
+            field_arrays(field),
+            wp.from_torch(coordinates.to(torch.int32).contiguous(), dtype=wp.vec3i),
+            wp.vec3(*ratio),
+            wp.vec3i(*field.bricks.offset),
+            flat(rows),
+        ]
+        self._launch(warp_kernels(field.grid.sh_degree).resample, len(coordinates), inputs)
+        return rows
 
     def _render(self, field: Field, rays: RayBatch, settings: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         composites, pixels = torch.empty(2, len(rays), 3, device=self.device)

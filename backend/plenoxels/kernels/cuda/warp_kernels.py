@@ -14,7 +14,9 @@ import warp as wp
 
 from plenoxels.grid import RowLayout
 from plenoxels.kernels.cuda.march import (
+    BRICK_STRIDE,
     Cell,
+    brick_at,
     corner_place,
     corner_weight,
     density_at,
@@ -39,6 +41,7 @@ class WarpKernels:
     rmsprop: Any
     finish_step: Any
     total_variation: Any
+    resample: Any
     module: Any
 
 
@@ -269,4 +272,41 @@ def warp_kernels(sh_degree: int) -> WarpKernels:
                 wp.atomic_add(gradient_rows, neighbours[axis] * width + column, change[axis])
                 visibility[neighbours[axis]] = wp.max(visibility[neighbours[axis]], wp.uint8(1))
 
-    return WarpKernels(render, gradients, rmsprop, finish_step, total_variation, module)
+    @wp.kernel(module=module)
+    def resample(
+        field: FieldArrays,
+        coordinates: wp.array(dtype=wp.vec3i),
+        ratio: wp.vec3,
+        offset: wp.vec3i,
+        out: wp.array(dtype=wp.float32),
+    ):
+        i = wp.tid()
+        voxel = coordinates[i]
+        low = wp.vec3i()
+        fraction = wp.vec3()
+        for axis in range(3):
+            position = (float(voxel[axis]) + 0.5) * ratio[axis] - 0.5 - float(offset[axis])
+            floor = wp.floor(position)
+            low[axis] = int(floor)
+            fraction[axis] = position - floor
+            if floor < field.clip_min[axis] or floor >= field.clip_max[axis]:
+                return
+        brick = brick_at(field, low[0], low[1], low[2])
+        if brick <= 0:
+            return
+        place = brick * BRICK_STRIDE + (low[0] & 7) * 81 + (low[1] & 7) * 9 + (low[2] & 7)
+        present = float(0.0)
+        for corner in range(8):
+            index = field.brick_rows[place + corner_place(corner)]
+            if index < field.row_count:
+                weight = corner_weight(corner, fraction)
+                present += weight
+                for column in range(width):
+                    at = i * width + column
+                    out[at] = out[at] + weight * field.rows[index * width + column]
+        if present > 1.0e-6:
+            for column in range(width):
+                if column != density_column:
+                    out[i * width + column] = out[i * width + column] / present
+
+    return WarpKernels(render, gradients, rmsprop, finish_step, total_variation, resample, module)
