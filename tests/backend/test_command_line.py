@@ -206,6 +206,13 @@ def test_doctor(capsys) -> None:
     assert "Ready to train." in capsys.readouterr().out
 
 
+def test_bench(capsys) -> None:
+    assert main(["bench", "--resolution", "32", "--seconds", "0.1", "--threads", "1", "--device", "cpu", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["resolution"] == 32
+    assert values["training_tiles"] > 0
+
+
 def test_without_openvdb_everything_says_how_to_get_it(scene: Path, tmp_path: Path) -> None:
     """A child interpreter in which nothing called openvdb or bpy can be found."""
     code = (

@@ -17,7 +17,7 @@ from plenoxels.errors import DiskFull, NotWritable
 from plenoxels.jobs.folder import JobFolder
 from plenoxels.jobs.memory import memory_mb
 from plenoxels.jobs.status import JobStage, JobStatus
-from plenoxels.neuralvdb.checkpoint import remove_older, save_checkpoint
+from plenoxels.neuralvdb.checkpoint import checkpoint_path, remove_older, save_checkpoint
 from plenoxels.neuralvdb.metadata import FieldMetadata, TrainingRecord
 from plenoxels.training.progress import TrainingProgress, TrainingSnapshot
 
@@ -123,30 +123,25 @@ class JobObserver:
         self.update(preview=self._folder.relative(self._folder.preview))
 
     def checkpoint(self, snapshot: TrainingSnapshot) -> None:
-        """Saves a checkpoint. A full disk does not end the training: there may be space again when it ends."""
-        try:
-            self.save(snapshot)
-        except (DiskFull, NotWritable) as error:
-            self._console.note(f"No checkpoint at iteration {snapshot.iteration}: {error}")
+        """Saves a checkpoint and removes older ones of this run.
 
-    def save(self, snapshot: TrainingSnapshot) -> Path | None:
-        """Saves a checkpoint and removes older ones of this run; None where this iteration's exists already.
-
-        Raises:
-            DiskFull, NotWritable: the disk refused.
+        A full disk does not end the training: there may be space again when it ends. A checkpoint of the same iteration
+        (a resumed run that took no step yet) stays as it is.
         """
-        if self._written and self._written[-1].stem.endswith(f"_{snapshot.iteration:06d}"):
-            return None
+        path = checkpoint_path(self._folder.checkpoints, snapshot.iteration)
+        if path.exists():
+            return
         record = TrainingRecord(snapshot.iteration, snapshot.seconds, self._dataset, self.status.psnr)
         metadata = FieldMetadata.of(snapshot.grid, self._config, record)
-        path = save_checkpoint(
-            self._folder.checkpoints, snapshot.iteration, snapshot.grid, metadata, snapshot.state or {}
-        )
-        self._written = remove_older([*self._written, path], _KEPT_CHECKPOINTS, self._protected)
         relative = self._folder.relative(path)
-        self._folder.append_event("checkpoint", path=relative, iteration=snapshot.iteration)
+        try:
+            save_checkpoint(path.parent, snapshot.iteration, snapshot.grid, metadata, snapshot.state or {})
+            self._folder.append_event("checkpoint", path=relative, iteration=snapshot.iteration)
+        except (DiskFull, NotWritable) as error:
+            self._console.note(f"No checkpoint at iteration {snapshot.iteration}: {error}")
+            return
+        self._written = remove_older([*self._written, path], _KEPT_CHECKPOINTS, self._protected)
         self.update(checkpoint=relative)
-        return path
 
     def _beat(self) -> None:
         last = 0.0

@@ -20,7 +20,6 @@ from plenoxels.datasets import Dataset, open_dataset
 from plenoxels.errors import (
     DatasetInvalid,
     DiskFull,
-    FolderInUse,
     NotWritable,
     OutOfMemory,
     PlenoxelError,
@@ -177,9 +176,6 @@ class _Run:
     def _finish(self, dataset: Dataset, result: TrainingResult) -> dict[str, Any]:
         observer, job = self._observer, self._job
         observer.update(stage=JobStage.EXPORTING, message="Writing the field", progress=TRAINING_ENDS, eta_seconds=None)
-        if not result.cancelled or result.iterations:
-            with self._tolerating_a_taken_name():
-                observer.save(result.snapshot)
         grid = result.grid
         if not grid.active_voxels:
             if not result.cancelled:
@@ -195,6 +191,8 @@ class _Run:
         record = TrainingRecord(result.iterations, result.seconds, dataset.name, observer.status.psnr)
         metadata = FieldMetadata.of(grid, result.config, record)
         write_field(job.field, grid, metadata)
+        # The field first: where there is no space for both, it is what people want.
+        observer.checkpoint(result.snapshot)
         evaluation = None if result.cancelled else self._evaluate(dataset)
         if evaluation is not None:
             # The same voxels once more, now with the figure that was measured on them.
@@ -243,15 +241,6 @@ class _Run:
             return evaluate_views(renderer, dataset, dataset.test, show)
         except _StopEvaluating:
             return None
-
-    @contextlib.contextmanager
-    def _tolerating_a_taken_name(self) -> Iterator[None]:
-        """A resumed run that took no further step has its checkpoint already."""
-        try:
-            yield
-        except FolderInUse:
-            if self._options.resume is None:
-                raise
 
 
 class _StopEvaluating(Exception):

@@ -70,7 +70,7 @@ def save_checkpoint(
     with replacing(beside) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, values in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, values, allow_pickle=False)
+                np.lib.format.write_array(entry, values, allow_pickle=False)  # type: ignore[no-untyped-call,unused-ignore]
     try:
         write_field(path, grid, metadata, half_precision=False)
     except BaseException:
