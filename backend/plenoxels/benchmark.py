@@ -1,4 +1,4 @@
-"""How fast the kernels run here: a scene that anyone can make again, and rays per second with every part of a training step."""
+"""How fast the kernels run here: rays per second of a whole training step, on a scene that anyone can make again."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class BenchmarkResult:
     def lines(self) -> list[str]:
         """The result for people."""
         return [
-            f"Scene: wrinkled shell, {self.resolution}^3, {self.voxels:,} active voxels, SH degree 2, half-voxel steps, "
-            f"encoded compositing, {_BATCH:,} rays a batch, {self.samples_per_ray:.1f} coloured samples a ray",
+            f"Scene: wrinkled shell, {self.resolution}^3, {self.voxels:,} active voxels, SH degree 2,",
+            f"       half-voxel steps, encoded compositing, {_BATCH:,} rays a batch, {self.samples_per_ray:.1f} coloured samples a ray",
             f"Device: {self.device}",
             f"Forward:                             {self.forward / 1e6:6.2f} million rays/s",
             f"Forward, backward, update (random):  {self.training_random / 1e6:6.2f} million rays/s",
@@ -57,7 +57,7 @@ class BenchmarkResult:
 
 
 def shell_scene(resolution: int) -> VoxelGrid:
-    """A wrinkled closed surface about two voxels thick inside a shell of active voxels, as in late training; degree 2."""
+    """A wrinkled closed surface about two voxels thick in a shell of active voxels, as in late training; degree 2."""
     generator = torch.Generator().manual_seed(0)
     coordinates = []
     axis = (torch.arange(resolution) + 0.5) / resolution * 2 - 1
@@ -80,7 +80,7 @@ def _shell_distance(p: torch.Tensor) -> torch.Tensor:
 
 
 def orbit_rays(count: int, tile: int, seed: int) -> RayBatch:
-    """Rays of 800x800 cameras on a sphere around the scene that hit its bounding ball, in square tiles of `tile` pixels."""
+    """Rays of 800x800 cameras around the scene that hit its bounding ball, in square tiles of `tile` pixels a side."""
     generator = torch.Generator().manual_seed(seed)
     tiles = count // (tile * tile)
     position = torch.nn.functional.normalize(torch.randn(tiles, 3, generator=generator), dim=1) * 3

@@ -32,7 +32,9 @@ def random_rays(grid: VoxelGrid, count: int, seed: int = 0, jitter: bool = False
     generator = torch.Generator().manual_seed(seed)
     b = torch.tensor(grid.scene_bounds)
     centre, extent = (b[:3] + b[3:]) / 2, b[3:] - b[:3]
-    origins = centre + 2 * extent.norm() * torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
+    origins = centre + 2 * extent.norm() * torch.nn.functional.normalize(
+        torch.randn(count, 3, generator=generator), dim=1
+    )
     aims = b[:3] + extent * (1.4 * torch.rand(count, 3, generator=generator) - 0.2)
     directions = torch.nn.functional.normalize(aims - origins, dim=1)
     origins[: count // 8] = b[:3] + extent * torch.rand(count // 8, 3, generator=generator)
@@ -45,7 +47,10 @@ def random_rays(grid: VoxelGrid, count: int, seed: int = 0, jitter: bool = False
 
 
 def exact_settings(
-    grid: VoxelGrid, compositing: Compositing, step_fraction: float = 0.5, background: tuple[float, float, float] = (1.0, 0.6, 0.2)
+    grid: VoxelGrid,
+    compositing: Compositing,
+    step_fraction: float = 0.5,
+    background: tuple[float, float, float] = (1.0, 0.6, 0.2),
 ) -> MarchSettings:
     """Settings without thresholds, as the reference renders."""
     return MarchSettings(step_fraction * min(grid.voxel_size), 0.0, 0.0, background, compositing)

@@ -1,4 +1,4 @@
-"""The contract's rendering written out in float64 torch, for kernels to be compared with: dense, slow, differentiable."""
+"""The contract's rendering in float64 torch, for kernels to be compared with: dense, slow, differentiable."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def trilinear(dense: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
 def render_reference(
     grid: VoxelGrid, density: torch.Tensor, sh: torch.Tensor, rays: RayBatch, settings: MarchSettings
 ) -> torch.Tensor:
-    """Pixels float64 [n, 3] for density [N] and sh [N, coefficients, 3] (float64, may require gradients) on the grid's voxels.
+    """Pixels float64 [n, 3] for float64 density [N] and sh [N, coefficients, 3] on the grid's voxels; differentiable.
 
     Thresholds are not applied. Samples lie at near + (k + jitter) step inside the box of cells with an active corner.
     """
@@ -81,7 +81,9 @@ def render_reference(
     steps = int(((far - near).clamp(min=0).amax() / settings.step).ceil()) + 1
     t = near[:, None] + (torch.arange(steps) + jitter[:, None]) * settings.step
     inside = t < far[:, None]
-    position = torch.where(inside[..., None], o[:, None] + t[..., None] * d[:, None], torch.zeros(3, dtype=torch.float64))
+    position = torch.where(
+        inside[..., None], o[:, None] + t[..., None] * d[:, None], torch.zeros(3, dtype=torch.float64)
+    )
     sampled = trilinear(dense, position)
     sigma = torch.where(inside, sampled[..., 0].clamp(min=0), torch.zeros_like(t))
     basis = harmonics(rays.directions.double(), grid.sh_degree)

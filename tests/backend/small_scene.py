@@ -31,7 +31,9 @@ def ball_field(resolution: int = 32) -> VoxelGrid:
 
 def orbit_pose(azimuth: float, elevation: float, distance: float = 3.0) -> np.ndarray:
     """Camera-to-world matrix of a camera that looks at the origin, z up; angles in radians."""
-    back = np.array([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)])
+    back = np.array(
+        [math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)]
+    )
     right = np.cross([0.0, 0.0, 1.0], back)
     right /= np.linalg.norm(right)
     pose = np.eye(4)

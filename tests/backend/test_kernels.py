@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from plenoxels.config import Compositing
+from plenoxels.grid import VoxelGrid
 from plenoxels.kernels import Field, GradientBuffers, Kernels, RmsPropRates, weight_code
 from plenoxels.kernels.cpu.kernels import CpuKernels
 from plenoxels.kernels.cuda.kernels import CudaKernels
@@ -33,14 +34,18 @@ def test_pixels_agree_with_the_reference(kernels, degree, compositing):
     pixels, transmittance = kernels.render(Field.of(grid), rays, settings)
     expected = render_reference(grid, grid.density.double(), grid.sh.double(), rays, settings)
     torch.testing.assert_close(pixels.double(), expected, rtol=1e-5, atol=1e-5)
-    assert (transmittance > 0.999).any() and (transmittance < 0.5).any()
+    assert (transmittance > 0.999).any()
+    assert (transmittance < 0.5).any()
 
 
 @pytest.mark.parametrize("compositing", list(Compositing))
 @pytest.mark.parametrize("degree", DEGREES)
 def test_loss_gradients_agree_with_the_reference(kernels, degree, compositing):
     grid = random_grid(degree, seed=10 + degree)
-    rays, settings = random_rays(grid, 300, seed=degree, jitter=True), exact_settings(grid, compositing, step_fraction=0.8)
+    rays, settings = (
+        random_rays(grid, 300, seed=degree, jitter=True),
+        exact_settings(grid, compositing, step_fraction=0.8),
+    )
     targets = torch.rand(len(rays), 3, generator=torch.Generator().manual_seed(5))
     gradients = GradientBuffers.for_grid(grid)
     statistics = kernels.loss_gradients(Field.of(grid), rays, targets, settings, gradients)
@@ -49,7 +54,10 @@ def test_loss_gradients_agree_with_the_reference(kernels, degree, compositing):
     squared_error = (render_reference(grid, density, sh, rays, settings) - targets).square()
     squared_error.mean().backward()
     assert statistics.squared_error == pytest.approx(float(squared_error.sum().detach()), rel=1e-5)
-    by_density, by_sh = gradients.rows[:-1, grid.layout.density].double(), grid.layout.unpack_sh(gradients.rows[:-1]).double()
+    by_density, by_sh = (
+        gradients.rows[:-1, grid.layout.density].double(),
+        grid.layout.unpack_sh(gradients.rows[:-1]).double(),
+    )
     for ours, theirs in ((by_density, density.grad), (by_sh, sh.grad)):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
     assert not gradients.rows[-1].any()
@@ -76,10 +84,12 @@ def test_empty_space_is_skipped_without_a_trace(kernels):
     offsets = torch.randint(0, 7, (60, 3), generator=generator)
     coordinates = torch.unique((centres[:, None] + offsets).reshape(-1, 3), dim=0)
     n = len(coordinates)
-    from plenoxels.grid import VoxelGrid
-
     grid = VoxelGrid.from_voxels(
-        (128, 128, 128), (-1, -1, -1, 1, 1, 1), coordinates, torch.full((n,), 20.0), torch.rand(n, 4, 3, generator=generator)
+        (128, 128, 128),
+        (-1, -1, -1, 1, 1, 1),
+        coordinates,
+        torch.full((n,), 20.0),
+        torch.rand(n, 4, 3, generator=generator),
     )
     rays = random_rays(grid, 60, seed=1)
     settings = exact_settings(grid, Compositing.ENCODED)
@@ -89,8 +99,6 @@ def test_empty_space_is_skipped_without_a_trace(kernels):
 
 
 def test_nothing_is_rendered_from_an_empty_grid(kernels):
-    from plenoxels.grid import VoxelGrid
-
     grid = VoxelGrid((8, 8, 8), (-1, -1, -1, 1, 1, 1), 2)
     rays = random_rays(grid, 16)
     pixels, transmittance = kernels.render(Field.of(grid), rays, exact_settings(grid, Compositing.ENCODED))
@@ -118,7 +126,8 @@ def test_rmsprop_steps_touched_rows_only(kernels):
         torch.cat([touched, torch.tensor([False])])[:, None], before - rate * gradient / (mean.sqrt() + epsilon), before
     )
     torch.testing.assert_close(grid.rows.double(), expected, rtol=1e-4, atol=1e-5)
-    assert not gradients.rows.any() and not gradients.visibility.any()
+    assert not gradients.rows.any()
+    assert not gradients.visibility.any()
     assert bool((gradients.greatest_visibility[:-1] == touched * 77).all())
     fresh = Field.of(grid)
     torch.testing.assert_close(field.bricks.brick_density, fresh.bricks.brick_density)
@@ -182,5 +191,7 @@ def test_resampling_agrees_with_the_field_where_rendering_reads_it(kernels, degr
     expected = trilinear(padded, (fine.double() + 0.5) / 2 - 0.5 + 1)
     torch.testing.assert_close(rows[:, grid.layout.density], expected[:, 0], rtol=1e-5, atol=1e-5)
     present = expected[:, -1:]
-    colours = torch.where(present > 1e-6, expected[:, 1:-1] / present.clamp(min=1e-6), torch.zeros(1, dtype=torch.float64))
+    colours = torch.where(
+        present > 1e-6, expected[:, 1:-1] / present.clamp(min=1e-6), torch.zeros(1, dtype=torch.float64)
+    )
     torch.testing.assert_close(grid.layout.unpack_sh(rows).flatten(1), colours, rtol=1e-4, atol=1e-5)

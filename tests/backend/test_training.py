@@ -104,7 +104,9 @@ def test_resuming_from_a_field_alone_and_past_the_end(dataset):
 def test_a_snapshot_that_does_not_fit_is_refused(dataset):
     first = Trainer(dataset, CONFIG, _recipe(max_iterations=5), device="cpu").run(SilentObserver())
     with pytest.raises(ResumeInvalid, match="degree 1"):
-        Trainer(dataset, PlenoxelConfig(sh_degree=2), _recipe(), device="cpu").run(SilentObserver(), resume=first.snapshot)
+        Trainer(dataset, PlenoxelConfig(sh_degree=2), _recipe(), device="cpu").run(
+            SilentObserver(), resume=first.snapshot
+        )
     state = {**first.state, "mean_square": first.state["mean_square"][:-1]}
     broken = TrainingSnapshot(first.snapshot.grid, 5, 1.0, state)
     with pytest.raises(ResumeInvalid, match="does not fit"):
@@ -128,7 +130,8 @@ def test_the_clock_ends_a_training(dataset):
 
 def test_the_same_seed_draws_the_same_rays(dataset):
     results = [
-        Trainer(dataset, CONFIG, _recipe(max_iterations=12), device="cpu", threads=1).run(SilentObserver()) for _ in range(2)
+        Trainer(dataset, CONFIG, _recipe(max_iterations=12), device="cpu", threads=1).run(SilentObserver())
+        for _ in range(2)
     ]
     torch.testing.assert_close(results[0].grid.rows, results[1].grid.rows, rtol=0, atol=0)
 
@@ -136,12 +139,16 @@ def test_the_same_seed_draws_the_same_rays(dataset):
 def test_recipe_overrides_name_what_is_wrong():
     recipe = Recipe.preset("standard").with_overrides({"max_seconds": "12.5", "stages": "2", "use_alpha": "no"})
     assert (recipe.max_seconds, recipe.stages, recipe.use_alpha) == (12.5, 2, False)
-    for name, value in (("stages", "2.5"), ("stages", "99"), ("use_alpha", "perhaps"), ("decay", "nan"), ("colour", "1")):
+    for name, value in (
+        ("stages", "2.5"),
+        ("stages", "99"),
+        ("use_alpha", "perhaps"),
+        ("decay", "nan"),
+        ("colour", "1"),
+    ):
         with pytest.raises(ValueError, match=name):
             recipe.with_overrides({name: value})
     with pytest.raises(ValueError, match="draft"):
         Recipe.preset("best")
     assert sum(recipe.stage_shares()) == pytest.approx(1)
     assert all(meaning for _, _, meaning in Recipe.describe())
-
-

@@ -63,7 +63,11 @@ def test_wrong_voxels_are_refused():
         VoxelGrid.from_voxels((4, 4, 4), (0, 0, 0, 1, 1, 1), torch.tensor([[1, 1, 1]]), one, torch.zeros(1, 5, 3))
     with pytest.raises(ValueError, match="same voxels"):
         VoxelGrid.from_voxels((4, 4, 4), (0, 0, 0, 1, 1, 1), torch.tensor([[1, 1, 1]]), torch.ones(2), sh)
-    for resolution, bounds in (((0, 4, 4), (0, 0, 0, 1, 1, 1)), ((4, 4, 4), (0, 0, 0, 1, 0, 1)), ((4, 4, 9999), (0,) * 6)):
+    for resolution, bounds in (
+        ((0, 4, 4), (0, 0, 0, 1, 1, 1)),
+        ((4, 4, 4), (0, 0, 0, 1, 0, 1)),
+        ((4, 4, 9999), (0,) * 6),
+    ):
         with pytest.raises(ValueError, match=r"must"):
             VoxelGrid(resolution, bounds)
     with pytest.raises(ValueError, match="finite"):
@@ -94,9 +98,7 @@ def test_dilation_and_children_agree_with_sets(voxels):
 @pytest.mark.parametrize("low", [0, 1, 7, 8, 30])
 def test_bricks_hold_every_corner_of_every_cell(low):
     base = random_grid(0, resolution=(12, 17, 9), occupancy=0.15, seed=low)
-    grid = VoxelGrid.from_voxels(
-        (64, 64, 64), (0, 0, 0, 1, 1, 1), base.coordinates.long() + low, base.density, base.sh
-    )
+    grid = VoxelGrid.from_voxels((64, 64, 64), (0, 0, 0, 1, 1, 1), base.coordinates.long() + low, base.density, base.sh)
     bricks = BrickMap.build(grid)
     rows = {tuple(c): i for i, c in enumerate(grid.coordinates.tolist())}
     table = bricks.bricks.reshape(bricks.brick_count)

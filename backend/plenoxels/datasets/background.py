@@ -12,7 +12,8 @@ from plenoxels.config import Compositing, PlenoxelConfig
 def composite_photo(photo: NDArray[np.uint8], config: PlenoxelConfig) -> NDArray[np.uint8]:
     """A photo over the background, uint8 [H, W, 3], from straight-alpha uint8 [H, W, 4].
 
-    Where light is composited, so are the photo's own soft edges; else encoded values are blended, as Plenoxels was published.
+    Where light is composited, so are the photo's own soft edges; else encoded values are blended, as Plenoxels was
+    published.
     """
     if (photo[..., 3] == 255).all():
         return np.ascontiguousarray(photo[..., :3])

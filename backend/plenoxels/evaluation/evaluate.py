@@ -36,7 +36,7 @@ class EvaluationResult:
 
 
 def psnr(picture: NDArray[np.floating], photo: NDArray[np.floating]) -> float:
-    """Peak signal-to-noise ratio in dB of two pictures in 0..1 (the first is clipped), over all pixels and channels; 120 at most."""
+    """PSNR in dB of two pictures in 0..1 (the first is clipped), over all pixels and channels; 120 at most."""
     error = float(np.mean((np.clip(picture, 0, 1).astype(np.float64) - photo) ** 2))
     return -10 * math.log10(max(error, 1e-12))
 

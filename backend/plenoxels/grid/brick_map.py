@@ -1,4 +1,4 @@
-"""What rays march through: bricks of 8^3 cells over a sparse grid, with the density of their vertices close together."""
+"""What rays march through: bricks of 8^3 cells over a sparse grid, their vertices' density close together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class BrickMap:
     """Acceleration structure of one grid's active voxels; valid until the grid's voxels change.
 
     Vertex (0, 0, 0) is voxel `offset` of the grid. Bricks that hold any active corner of their cells have a record: the
-    9^3 vertices around their 8^3 cells, so a cell never reaches into another record. Record 0 is empty and serves the rest.
+    9^3 vertices around their 8^3 cells, so a cell never reaches into another record. Record 0 is empty and serves
+    the rest.
 
     Attributes:
         offset: the grid index of vertex (0, 0, 0).
@@ -29,7 +30,8 @@ class BrickMap:
         bricks: int32 [bx * by * bz]: record, or minus the Chebyshev distance in bricks to the nearest record.
         brick_rows: int32 [records, 736]: row of each vertex, the grid's number of voxels where inactive.
         brick_density: float32 [records, 736]: density of each vertex.
-        row_positions: int32 [P]: flat places in the records of row 0, row 1, ...; the first of each row is in its own brick.
+        row_positions: int32 [P]: flat places in the records of row 0, row 1, ...; the first of each row is in its
+            own brick.
         row_position_start: int32 [N + 1]: where each row's places start.
         clip_min, clip_max: the box of all cells with an active corner, in vertices.
     """

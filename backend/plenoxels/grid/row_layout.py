@@ -1,8 +1,8 @@
 """How one voxel's numbers lie in memory: one aligned row of floats per active voxel.
 
-A row is `[R_1..R_B | G_1..G_B | B_1..B_B | density, R_0, G_0, B_0 | padding]`, B = `band_width`, so that each colour channel's
-view-dependent coefficients are whole SIMD vectors and a degree 2 row is 128 bytes, two cache lines (1.2x faster than
-coefficient-major order in the CPU kernels).
+A row is `[R_1..R_B | G_1..G_B | B_1..B_B | density, R_0, G_0, B_0 | padding]`, B = `band_width`, so that each colour
+channel's view-dependent coefficients are whole SIMD vectors and a degree 2 row is 128 bytes, two cache lines (1.2x
+faster than coefficient-major order in the CPU kernels).
 """
 
 from dataclasses import dataclass

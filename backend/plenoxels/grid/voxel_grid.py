@@ -26,14 +26,16 @@ def brick_order_key(coordinates: torch.Tensor) -> torch.Tensor:
 class VoxelGrid:
     """Sparse voxels of one Plenoxel field.
 
-    Voxel (i, j, k), 0 <= i < resolution[0], is centred at `origin + (i, j, k) * voxel_size` in world units; the field is
+    Voxel (i, j, k), 0 <= i < resolution[0], is centred at `origin + (i, j, k) * voxel_size` in world units; the
+    field is
     trilinear between centres and voxels that are not active count as 0 (contracts/vdb.md). Voxels may be anisotropic.
 
     Attributes:
         resolution: voxels along x, y, z inside the bounds.
         scene_bounds: min x, y, z, max x, y, z in world units.
         sh_degree: 0 to 3.
-        coordinates: int32 [N, 3], index (i, j, k) of each active voxel, no duplicates, sorted by brick of 8^3 voxels and by
+        coordinates: int32 [N, 3], index (i, j, k) of each active voxel, no duplicates, sorted by brick of 8^3 voxels
+            and by
             x, y, z inside it (rows near in space are near in memory; OpenVDB's leaf nodes hold the same order).
         rows: float32 [N + 1, layout.width]; the last row is zero and stands for every inactive voxel.
     """
@@ -51,7 +53,9 @@ class VoxelGrid:
             ValueError: resolution, bounds or degree are out of range.
         """
         if len(resolution) != 3 or not all(1 <= int(r) <= MAX_RESOLUTION for r in resolution):
-            raise ValueError(f"The resolution is {tuple(resolution)}; it must be three numbers from 1 to {MAX_RESOLUTION}.")
+            raise ValueError(
+                f"The resolution is {tuple(resolution)}; it must be three numbers from 1 to {MAX_RESOLUTION}."
+            )
         if len(scene_bounds) != 6 or not all(math.isfinite(b) for b in scene_bounds):
             raise ValueError(f"The scene bounds are {tuple(scene_bounds)}; they must be six finite numbers.")
         if not all(scene_bounds[axis] < scene_bounds[axis + 3] for axis in range(3)):
@@ -90,8 +94,8 @@ class VoxelGrid:
             raise ValueError(f"The coefficients have shape {tuple(sh.shape)}; expected [N, (degree + 1)^2, 3].")
         if coordinates.shape != (len(density), 3) or len(sh) != len(density) or density.ndim != 1:
             raise ValueError(
-                f"{tuple(coordinates.shape)} coordinates, {tuple(density.shape)} densities and {tuple(sh.shape)} coefficients "
-                "do not describe the same voxels."
+                f"Coordinates {tuple(coordinates.shape)}, densities {tuple(density.shape)} and coefficients "
+                f"{tuple(sh.shape)} do not describe the same voxels."
             )
         grid = cls(resolution, scene_bounds, degree, device=coordinates.device)
         grid.set_rows(coordinates, grid.layout.pack(density, sh))

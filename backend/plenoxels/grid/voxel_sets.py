@@ -29,5 +29,7 @@ def dilate(coordinates: torch.Tensor, resolution: tuple[int, int, int]) -> torch
 
 def children(coordinates: torch.Tensor) -> torch.Tensor:
     """The eight voxels of twice the resolution inside each voxel: [8 N, 3] from [N, 3]."""
-    corners = torch.tensor(list(itertools.product((0, 1), repeat=3)), dtype=coordinates.dtype, device=coordinates.device)
+    corners = torch.tensor(
+        list(itertools.product((0, 1), repeat=3)), dtype=coordinates.dtype, device=coordinates.device
+    )
     return (2 * coordinates[:, None] + corners).reshape(-1, 3)

@@ -31,7 +31,9 @@ def open_kernels(device: str = "auto", threads: int | None = None) -> Kernels:
         raise DeviceMissing(f"The device is called {device!r}.", "Use auto, cpu, cuda or cuda:N.")
     if not torch.cuda.is_available():
         built = "was built without CUDA" if torch.version.cuda is None else "finds no NVIDIA GPU or driver"
-        raise DeviceMissing(f"CUDA was asked for, but torch {torch.__version__} {built}.", "Use --device cpu, or see `doctor`.")
+        raise DeviceMissing(
+            f"CUDA was asked for, but torch {torch.__version__} {built}.", "Use --device cpu, or see `doctor`."
+        )
     from plenoxels.kernels.cuda.kernels import CudaKernels
 
     return CudaKernels(device)

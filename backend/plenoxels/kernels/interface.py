@@ -41,7 +41,9 @@ class RayBatch:
     def __post_init__(self) -> None:
         n = len(self.origins)
         if self.origins.shape != (n, 3) or self.directions.shape != (n, 3):
-            raise ValueError(f"Rays of shapes {tuple(self.origins.shape)} and {tuple(self.directions.shape)}; expected [n, 3].")
+            raise ValueError(
+                f"Rays of shapes {tuple(self.origins.shape)} and {tuple(self.directions.shape)}; expected [n, 3]."
+            )
         for part in (self.origins, self.directions, self.jitter):
             if part is not None and (part.dtype != torch.float32 or not part.is_contiguous() or len(part) != n):
                 raise ValueError("Rays must be contiguous float32 tensors of one length.")
@@ -82,7 +84,7 @@ class MarchSettings:
 
 @dataclass
 class GradientBuffers:
-    """Gradients by a grid's rows and what the optimiser keeps for them; one row per voxel and one for the inactive ones.
+    """Gradients by a grid's rows and what the optimiser keeps for them; a row per voxel and one for the inactive.
 
     Attributes:
         rows: float32 [N + 1, width], the gradient since the last optimiser step.
@@ -108,7 +110,7 @@ class GradientBuffers:
 
 
 def weight_code(weight: float) -> int:
-    """The byte that stands for a compositing weight: its float32's exponent and three mantissa bits, 1 to 128 (12 % apart)."""
+    """The byte for a compositing weight: its float32's exponent and three mantissa bits, 1 to 128 (12 % apart)."""
     bits = int(torch.tensor(weight, dtype=torch.float32).view(torch.int32))
     return min(max((bits >> 20) - 0x378, 1), 255)
 
@@ -126,7 +128,7 @@ class RmsPropRates:
 
 @dataclass(frozen=True)
 class BatchStatistics:
-    """Of one batch: sum of squared differences over rays and channels, samples marched, and samples whose colour was read."""
+    """Of one batch: sum of squared differences over rays and channels; samples marched; samples coloured."""
 
     squared_error: float
     marched: int
@@ -140,13 +142,13 @@ class Kernels(Protocol):
     description: str
 
     def render(self, field: Field, rays: RayBatch, settings: MarchSettings) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels float32 [n, 3] (sRGB-encoded, over the background) and the transmittance float32 [n] left behind each ray."""
+        """Pixels float32 [n, 3] (sRGB-encoded, over the background) and transmittance float32 [n] behind each ray."""
         ...
 
     def loss_gradients(
         self, field: Field, rays: RayBatch, targets: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
     ) -> BatchStatistics:
-        """Adds the gradients of the mean squared error over rays and channels. targets: float32 [n, 3], sRGB-encoded."""
+        """Adds the gradients of the mean squared error over rays and channels; targets float32 [n, 3], encoded."""
         ...
 
     def pixel_gradients(
@@ -156,7 +158,7 @@ class Kernels(Protocol):
         ...
 
     def rmsprop_step(self, field: Field, gradients: GradientBuffers, rates: RmsPropRates) -> int:
-        """Steps every touched row, clears its gradient and brings the bricks' density up to date. Returns touched rows."""
+        """Steps each touched row, clears its gradient, brings the bricks up to date; the number of touched rows."""
         ...
 
     def total_variation(
@@ -168,7 +170,8 @@ class Kernels(Protocol):
     def resample(self, field: Field, coordinates: torch.Tensor, ratio: tuple[float, float, float]) -> torch.Tensor:
         """The field's rows, float32 [M, width], interpolated at voxels of another resolution with the same bounds.
 
-        Density counts inactive voxels as 0, as rendering does; harmonics are averaged over the active ones, since an inactive voxel has
+        Density counts inactive voxels as 0, as rendering does; harmonics are averaged over the active ones, since an
+        inactive voxel has
         no colour.
 
         Args:

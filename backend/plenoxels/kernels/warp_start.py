@@ -16,7 +16,8 @@ _NO_DRIVER = "Could not find or load the NVIDIA CUDA driver"
 def start_warp() -> None:
     """Initialises Warp; later calls do nothing.
 
-    On a machine without a GPU Warp's native part writes a warning to stderr that reads like a fault. It is left out; whatever
+    On a machine without a GPU Warp's native part writes a warning to stderr that reads like a fault. It is left out;
+    whatever
     else it writes is passed on.
     """
     wp.config.log_level = wp.LOG_WARNING

@@ -18,7 +18,8 @@ _DEPTH_BAND = 1.35
 def camera_bounds(views: Sequence[View]) -> tuple[float, ...]:
     """A cube, min then max, around what all cameras look at.
 
-    Its centre is the point nearest to all optical axes; its half edge is how far from that point the pictures see, for the
+    Its centre is the point nearest to all optical axes; its half edge is how far from that point the pictures see,
+    for the
     median camera. Where the axes are nearly parallel the centre stays about the cameras' spread in front of them.
     """
     positions = np.stack([v.position for v in views])
@@ -28,9 +29,14 @@ def camera_bounds(views: Sequence[View]) -> tuple[float, ...]:
     # Least squares of the distances to the axes, drawn weakly to `ahead` so that parallel axes have an answer too.
     across = np.eye(3)[None] - forward[:, :, None] * forward[:, None, :]
     pull = 1e-3 * len(views)
-    centre = np.linalg.solve(across.sum(0) + pull * np.eye(3), (across @ positions[:, :, None]).sum(0)[:, 0] + pull * ahead)
+    centre = np.linalg.solve(
+        across.sum(0) + pull * np.eye(3), (across @ positions[:, :, None]).sum(0)[:, 0] + pull * ahead
+    )
     distance = np.linalg.norm(positions - centre, axis=1)
-    half_angle = [math.atan(0.5 * max(v.intrinsics.width / v.intrinsics.fl_x, v.intrinsics.height / v.intrinsics.fl_y)) for v in views]
+    half_angle = [
+        math.atan(0.5 * max(v.intrinsics.width / v.intrinsics.fl_x, v.intrinsics.height / v.intrinsics.fl_y))
+        for v in views
+    ]
     radius = float(np.median(distance * np.sin(half_angle)))
     return (*(centre - radius).tolist(), *(centre + radius).tolist())
 
@@ -44,11 +50,16 @@ class Silhouettes:
         self._masks = [torch.from_numpy(photo[..., 3] > 0) for photo in photos]
 
     def carve(
-        self, positions: torch.Tensor, voxel_edge: float, slack: float, on_progress: Callable[[float], None] | None = None
+        self,
+        positions: torch.Tensor,
+        voxel_edge: float,
+        slack: float,
+        on_progress: Callable[[float], None] | None = None,
     ) -> torch.Tensor:
         """Which points may be part of the object: bool [N].
 
-        A point stays if a tenth of the views see it, and every view that does has it near the silhouette (`slack` voxel edges).
+        A point stays if a tenth of the views see it, and every view that does has it near the silhouette (`slack`
+        voxel edges).
 
         Args:
             positions: float32 [N, 3], world.
@@ -87,7 +98,8 @@ class Silhouettes:
             return seen, seen
         place = (row.clamp(0, camera.height - 1) * camera.width + column.clamp(0, camera.width - 1)).long()
         inside = torch.zeros_like(seen)
-        # What `slack` is in pixels depends on depth: a few bands of depth, each with a mask grown for its nearest points.
+        # What `slack` is in pixels depends on depth: a few bands of depth, each with a mask grown for its nearest
+        # points.
         near, farthest = float(depth[seen].min()), float(depth[seen].max())
         while near <= farthest:
             band = torch.nonzero(seen & (depth >= near) & (depth < near * _DEPTH_BAND)).flatten()

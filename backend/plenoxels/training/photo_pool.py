@@ -66,7 +66,8 @@ class PhotoPool:
             offset: int64 [t, 2], which column and row of its tile each pixel is, 0 to tile - 1.
 
         Returns:
-            (view of each tile int64 [t], place of each pixel inside its view int64 [t, tile * tile]). Tiles at a picture's edge are
+            (view of each tile int64 [t], place of each pixel inside its view int64 [t, tile * tile]). Tiles at a
+            picture's edge are
             moved inside; pictures smaller than a tile repeat their last pixels.
         """
         view = torch.searchsorted(self.first_pixel, pixels, right=True) - 1
@@ -101,7 +102,7 @@ class PhotoPool:
         return rays, colours.reshape(-1, 3).contiguous()
 
     def coarse_rays(self, view: int, block: int) -> tuple[RayBatch, tuple[int, int]]:
-        """Rays through the centres of blocks of `block` x `block` pixels of one view, and the blocks' rows and columns."""
+        """Rays through the centres of one view's blocks of `block` x `block` pixels; the blocks' rows and columns."""
         height, width = int(self._heights[view]), int(self._widths[view])
         rows = torch.arange(block // 2, height + block // 2, block, device=self._device).clamp(max=height - 1)
         columns = torch.arange(block // 2, width + block // 2, block, device=self._device).clamp(max=width - 1)

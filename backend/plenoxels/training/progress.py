@@ -49,7 +49,8 @@ class TrainingSnapshot:
     Attributes:
         grid: the field.
         iteration, seconds: as in TrainingProgress.
-        state: the optimiser's arrays (rows as the grid's, with the zero row left out) and the schedule's numbers; None when only
+        state: the optimiser's arrays (rows as the grid's, with the zero row left out) and the schedule's numbers;
+            None when only
             a field is known and the optimiser starts anew.
     """
 

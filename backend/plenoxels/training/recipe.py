@@ -18,26 +18,36 @@ def _setting(default: Any, description: str, low: float | None = None, high: flo
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a field is trained. `describe()` lists every setting with its meaning; the defaults are the `standard` preset."""
+    """How a field is trained. `describe()` lists every setting with its meaning; the defaults are `standard`'s."""
 
     max_seconds: float = _setting(60.0, "seconds of training; every schedule is stretched over them", 0.5, 1e7)
-    max_iterations: int = _setting(0, "stop after so many steps instead (schedules follow the steps); 0: seconds count", 0, 10**9)
+    max_iterations: int = _setting(
+        0, "stop after so many steps instead (schedules follow the steps); 0: seconds count", 0, 10**9
+    )
     seed: int = _setting(0, "seed of everything drawn at random", 0, 2**31 - 1)
-    voxel_pixels: float = _setting(0.75, "edge of a final voxel, in pixels of the photos where the object stands", 0.2, 16)
+    voxel_pixels: float = _setting(
+        0.75, "edge of a final voxel, in pixels of the photos where the object stands", 0.2, 16
+    )
     max_resolution: int = _setting(256, "most voxels along the longest side", 16, 1024)
     stages: int = _setting(3, "grids from coarse to fine; each has twice the resolution of the one before", 1, 5)
     last_stage_share: float = _setting(0.72, "share of the time for the last stage", 0.05, 1)
     stage_share_ratio: float = _setting(0.3, "each earlier stage's share, of the one after it", 0.01, 1)
     hull_resolution: int = _setting(64, "voxels along the grid that the visual hull is first carved from", 16, 256)
-    hull_slack: float = _setting(1.75, "how far outside a silhouette a voxel may project and stay, in voxel edges", 0.5, 10)
+    hull_slack: float = _setting(
+        1.75, "how far outside a silhouette a voxel may project and stay, in voxel edges", 0.5, 10
+    )
     use_alpha: bool = _setting(True, "carve the visual hull from the photos' alpha where they have it")
     initial_depth: float = _setting(0.1, "optical depth of a voxel at the start, inside a visual hull", 1e-6, 10)
     initial_depth_open: float = _setting(0.01, "the same where no hull is known and all voxels start", 1e-6, 10)
     batch_rays: int = _setting(20_000, "rays per step", 256, 10**6)
     tile: int = _setting(4, "rays are drawn in tiles of so many by so many pixels", 1, 16)
     training_step: float = _setting(1.0, "distance of samples in training, in voxel edges, started at random", 0.05, 4)
-    density_rate: float = _setting(12.0, "first learning rate of the optical depth across the scene's longest side", 1e-6, 1e4)
-    density_rate_open: float = _setting(1.0, "the first one where no hull is known: greater ones kill the thin start", 1e-6, 1e4)
+    density_rate: float = _setting(
+        12.0, "first learning rate of the optical depth across the scene's longest side", 1e-6, 1e4
+    )
+    density_rate_open: float = _setting(
+        1.0, "the first one where no hull is known: greater ones kill the thin start", 1e-6, 1e4
+    )
     density_rate_end: float = _setting(0.48, "last one", 1e-9, 1e4)
     sh_rate: float = _setting(0.03, "first learning rate of the harmonics' coefficients", 1e-9, 10)
     sh_rate_end: float = _setting(0.0002, "last one", 1e-9, 10)
@@ -46,7 +56,9 @@ class Recipe:
     tv_density: float = _setting(1e-5, "total variation of the optical depth of a voxel", 0, 1)
     tv_sh: float = _setting(1e-3, "total variation of the harmonics' coefficients", 0, 1)
     tv_share: float = _setting(0.01, "share of the voxels whose variation is looked at in each step", 0.0001, 1)
-    prune_weight: float = _setting(0.01, "at the end of a stage, voxels that never weighed more in any ray are dropped", 0, 0.9)
+    prune_weight: float = _setting(
+        0.01, "at the end of a stage, voxels that never weighed more in any ray are dropped", 0, 0.9
+    )
     final_prune_weight: float = _setting(0.001, "the same at the end of the training", 0, 0.9)
     evaluation_seconds: float = _setting(5.0, "seconds between measurements on held-out pixels", 0.1, 1e7)
     preview_seconds: float = _setting(8.0, "seconds between preview pictures", 0.1, 1e7)
@@ -56,7 +68,9 @@ class Recipe:
         for entry in dataclasses.fields(self):
             value, low, high = getattr(self, entry.name), entry.metadata["low"], entry.metadata["high"]
             if low is not None and not low <= value <= high:
-                raise ValueError(f"{entry.name} is {value:g}; it must be {low:g} to {high:g} ({entry.metadata['help']}).")
+                raise ValueError(
+                    f"{entry.name} is {value:g}; it must be {low:g} to {high:g} ({entry.metadata['help']})."
+                )
 
     @classmethod
     def preset(cls, name: str) -> Recipe:

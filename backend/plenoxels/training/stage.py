@@ -83,7 +83,8 @@ class Stage:
     def visible(self, weight: float) -> torch.Tensor:
         """Indices, int64 [M], of the voxels that weighed more than `weight` in some ray of this stage.
 
-        All of them while hardly any rays have been drawn: unseen would only mean not looked at yet. Every voxel shows in dozens
+        All of them while hardly any rays have been drawn: unseen would only mean not looked at yet. Every voxel
+            shows in dozens
         of photos, so a tenth of their pixels looks at each of them.
         """
         if self._rays_seen < _LOOKED_AT * len(self._pixels):
@@ -125,7 +126,7 @@ class Stage:
         return self._pool.batch(*self._pool.tiles(chosen, tile, offset), jitter)
 
     def _pixels_that_hit(self) -> torch.Tensor:
-        """Pixels whose ray can meet an active voxel, int64 [n]: found with an opaque field, at the blocks of a coarser picture.
+        """Pixels whose ray can meet an active voxel, int64 [n]: found with an opaque field, block by block.
 
         All of them must be drawn, background beside the silhouette too: leaving that out lost 2.6 dB on lego.
         """

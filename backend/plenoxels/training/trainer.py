@@ -112,10 +112,7 @@ class Trainer:
         if silhouettes is None:
             self._recipe = dataclasses.replace(self._recipe, density_rate=self._recipe.density_rate_open)
         with self._clock.running():
-            if resume is None:
-                stage = self._begin(observer, pool, silhouettes)
-            else:
-                stage = self._go_on(resume, pool)
+            stage = self._go_on(resume, pool) if resume else self._begin(observer, pool, silhouettes)
         if resume is None:
             self._prepared_seconds = self._clock.seconds
         del silhouettes
@@ -175,7 +172,9 @@ class Trainer:
         else:
 
             def carved(share: float) -> None:
-                observer.report(TrainingProgress("carving", "Carving the visual hull from the silhouettes", progress=0.0))
+                observer.report(
+                    TrainingProgress("carving", "Carving the visual hull from the silhouettes", progress=0.0)
+                )
 
             first = VoxelGrid((recipe.hull_resolution,) * 3, cube, 0)
             first.set_rows(dense := dense_coordinates(first.resolution), torch.zeros(len(dense), first.layout.width))
@@ -193,17 +192,13 @@ class Trainer:
             empty = VoxelGrid(coarse, bounds, 0)
             empty.set_rows(dense := dense_coordinates(coarse), torch.zeros(len(dense), empty.layout.width))
             hull = silhouettes.carve(empty.world_positions(), max(empty.voxel_size), recipe.hull_slack, carved)
-            grid = starting_grid(
-                coarse, bounds, empty.coordinates[hull], self._config.sh_degree, recipe.initial_depth
-            )
+            grid = starting_grid(coarse, bounds, empty.coordinates[hull], self._config.sh_degree, recipe.initial_depth)
         return self._stage(grid.to(device), pool)
 
     def _final_resolution(self, cube: tuple[float, ...], divisor: int) -> int:
-        """Voxels along the longest side of the final grid: as fine as the photos can tell, within the recipe's limit."""
+        """Voxels along the final grid's longest side: as fine as the photos can tell, within the recipe's limit."""
         centre = np.array([(a + b) / 2 for a, b in zip(cube[:3], cube[3:], strict=True)])
-        footprint = np.median(
-            [np.linalg.norm(v.position - centre) / v.intrinsics.fl_x for v in self._dataset.train]
-        )
+        footprint = np.median([np.linalg.norm(v.position - centre) / v.intrinsics.fl_x for v in self._dataset.train])
         wanted = (cube[3] - cube[0]) / (float(footprint) * self._recipe.voxel_pixels)
         limit = self._recipe.max_resolution // divisor
         return divisor * max(1, min(limit, round(wanted / divisor)))
@@ -212,7 +207,7 @@ class Trainer:
         grid = resume.grid.to(self._kernels.device)
         if grid.sh_degree != self._config.sh_degree:
             raise ResumeInvalid(
-                f"The checkpoint has spherical harmonics of degree {grid.sh_degree}, the model {self._config.sh_degree}.",
+                f"The checkpoint has harmonics of degree {grid.sh_degree}, the model {self._config.sh_degree}.",
                 "Resume with the same sh_degree.",
             )
         self._iteration = resume.iteration
@@ -225,7 +220,9 @@ class Trainer:
         square, visibility = state.get("mean_square"), state.get("greatest_visibility")
         if square is not None and visibility is not None:
             if square.shape != (grid.active_voxels, grid.layout.width) or visibility.shape != (grid.active_voxels,):
-                raise ResumeInvalid("The checkpoint's optimiser state does not fit its voxels.", "Resume from the .vdb alone.")
+                raise ResumeInvalid(
+                    "The checkpoint's optimiser state does not fit its voxels.", "Resume from the .vdb alone."
+                )
             stage.restore(torch.from_numpy(square).to(grid.device), torch.from_numpy(visibility).to(grid.device))
         if "generator" in state:
             self._generator.set_state(torch.from_numpy(np.array(state["generator"], np.uint8)))

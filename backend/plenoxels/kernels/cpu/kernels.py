@@ -48,7 +48,9 @@ def _field(field: Field) -> structures.Field:
     )
 
 
-def _settings(settings: MarchSettings, gradient_scale: float = 0, targets_are_gradients: bool = False) -> structures.Settings:
+def _settings(
+    settings: MarchSettings, gradient_scale: float = 0, targets_are_gradients: bool = False
+) -> structures.Settings:
     linear = settings.compositing is Compositing.LINEAR
     background = torch.tensor(settings.background, dtype=torch.float64)
     return structures.Settings(

@@ -1,4 +1,4 @@
-"""Builds the native headers into Warp kernels: one set for each spherical-harmonics degree, compiled when first used."""
+"""Builds the native headers into Warp kernels: a set for each spherical-harmonics degree, compiled when first used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import warp as wp
 
 _HEADERS = ("simd.h", "field.h", "march.h", "render.h", "optimise.h", "resample.h")
-# Warp ignores its fast_math option on the CPU. Contraction (fused multiply-add) is all the vector code needs; NaNs stay NaNs.
+# Warp ignores its fast_math option on the CPU. Contraction (fused multiply-add) is all the vector code needs; NaNs
+# stay NaNs.
 _FLAGS = "-march=native -O3 -ffp-contract=fast"
 
 
@@ -33,7 +34,7 @@ def _source() -> str:
 
 @cache
 def native_kernels(sh_degree: int) -> NativeKernels:
-    """The kernels for one degree (0 to 3). Compiles on the first launch: seconds when new, milliseconds from Warp's cache."""
+    """The kernels for one degree (0 to 3). Compiles: seconds when new, milliseconds from Warp's cache."""
     options = {
         "extra_build_options": wp.ModuleBuildOptions(extra_cpu_preamble=_source()),
         "cpu_compiler_flags": _FLAGS,
@@ -45,12 +46,24 @@ def native_kernels(sh_degree: int) -> NativeKernels:
 
     @wp.func_native(f"plenoxels::render_rays<{sh_degree}, false>({scene}{work});")
     def render_native(
-        field: wp.uint64, rays: wp.uint64, settings: wp.uint64, gradients: wp.uint64, work: wp.uint64, begin: int, end: int
+        field: wp.uint64,
+        rays: wp.uint64,
+        settings: wp.uint64,
+        gradients: wp.uint64,
+        work: wp.uint64,
+        begin: int,
+        end: int,
     ): ...
 
     @wp.func_native(f"plenoxels::render_rays<{sh_degree}, true>({scene}{work});")
     def render_with_gradients_native(
-        field: wp.uint64, rays: wp.uint64, settings: wp.uint64, gradients: wp.uint64, work: wp.uint64, begin: int, end: int
+        field: wp.uint64,
+        rays: wp.uint64,
+        settings: wp.uint64,
+        gradients: wp.uint64,
+        work: wp.uint64,
+        begin: int,
+        end: int,
     ): ...
 
     @wp.func_native(
@@ -60,15 +73,16 @@ def native_kernels(sh_degree: int) -> NativeKernels:
     def rmsprop_native(field: wp.uint64, state: wp.uint64, touched: wp.uint64, begin: int, end: int): ...
 
     @wp.func_native(
-        f"plenoxels::total_variation<{sh_degree}>(*(const plenoxels::Field*)field, *(const plenoxels::Gradients*)gradients, "
-        "*(const plenoxels::TotalVariation*)settings, first, begin, end);"
+        f"plenoxels::total_variation<{sh_degree}>(*(const plenoxels::Field*)field, "
+        "*(const plenoxels::Gradients*)gradients, *(const plenoxels::TotalVariation*)settings, first, begin, end);"
     )
     def total_variation_native(
         field: wp.uint64, gradients: wp.uint64, settings: wp.uint64, first: int, begin: int, end: int
     ): ...
 
     @wp.func_native(
-        f"plenoxels::resample<{sh_degree}>(*(const plenoxels::Field*)field, *(const plenoxels::Resample*)work, begin, end);"
+        f"plenoxels::resample<{sh_degree}>(*(const plenoxels::Field*)field, "
+        "*(const plenoxels::Resample*)work, begin, end);"
     )
     def resample_native(field: wp.uint64, work: wp.uint64, begin: int, end: int): ...
 
@@ -77,13 +91,25 @@ def native_kernels(sh_degree: int) -> NativeKernels:
 
     @wp.kernel(module=module)
     def render(
-        field: wp.uint64, rays: wp.uint64, settings: wp.uint64, gradients: wp.uint64, work: wp.uint64, begin: int, end: int
+        field: wp.uint64,
+        rays: wp.uint64,
+        settings: wp.uint64,
+        gradients: wp.uint64,
+        work: wp.uint64,
+        begin: int,
+        end: int,
     ):
         render_native(field, rays, settings, gradients, work, begin, end)
 
     @wp.kernel(module=module)
     def render_with_gradients(
-        field: wp.uint64, rays: wp.uint64, settings: wp.uint64, gradients: wp.uint64, work: wp.uint64, begin: int, end: int
+        field: wp.uint64,
+        rays: wp.uint64,
+        settings: wp.uint64,
+        gradients: wp.uint64,
+        work: wp.uint64,
+        begin: int,
+        end: int,
     ):
         render_with_gradients_native(field, rays, settings, gradients, work, begin, end)
 
@@ -92,9 +118,7 @@ def native_kernels(sh_degree: int) -> NativeKernels:
         rmsprop_native(field, state, touched, begin, end)
 
     @wp.kernel(module=module)
-    def total_variation(
-        field: wp.uint64, gradients: wp.uint64, settings: wp.uint64, first: int, begin: int, end: int
-    ):
+    def total_variation(field: wp.uint64, gradients: wp.uint64, settings: wp.uint64, first: int, begin: int, end: int):
         total_variation_native(field, gradients, settings, first, begin, end)
 
     @wp.kernel(module=module)

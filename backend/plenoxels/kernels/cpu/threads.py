@@ -24,7 +24,8 @@ def default_threads() -> int:
 def one_torch_thread() -> Iterator[None]:
     """Keeps torch's small operations on the calling thread.
 
-    Torch's own workers spin after each operation and take the processor from the kernels' threads: a training step beside
+    Torch's own workers spin after each operation and take the processor from the kernels' threads: a training step
+    beside
     another busy program took ten times as long.
     """
     threads = torch.get_num_threads()

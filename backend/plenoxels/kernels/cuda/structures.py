@@ -1,4 +1,4 @@
-"""What the Warp kernels read: the field's arrays and the march's settings (see grid.BrickMap and kernels.MarchSettings)."""
+"""What the Warp kernels read: the field's arrays and the march's settings."""
 
 from __future__ import annotations
 
