@@ -45,7 +45,8 @@ class BenchmarkResult:
         """The result for people."""
         return [
             f"Scene: wrinkled shell, {self.resolution}^3, {self.voxels:,} active voxels, SH degree 2,",
-            f"       half-voxel steps, encoded compositing, {_BATCH:,} rays a batch, {self.samples_per_ray:.1f} coloured samples a ray",
+            f"       half-voxel steps, encoded compositing, {_BATCH:,} rays a batch,",
+            f"       {self.samples_per_ray:.1f} coloured samples a ray",
             f"Device: {self.device}",
             f"Forward:                             {self.forward / 1e6:6.2f} million rays/s",
             f"Forward, backward, update (random):  {self.training_random / 1e6:6.2f} million rays/s",

@@ -35,7 +35,7 @@ class EvaluationResult:
         return {"psnr": self.psnr, "views": [{"name": name, "psnr": value} for name, value in self.views]}
 
 
-def psnr(picture: NDArray[np.floating], photo: NDArray[np.floating]) -> float:
+def psnr(picture: NDArray[np.float32], photo: NDArray[np.float64]) -> float:
     """PSNR in dB of two pictures in 0..1 (the first is clipped), over all pixels and channels; 120 at most."""
     error = float(np.mean((np.clip(picture, 0, 1).astype(np.float64) - photo) ** 2))
     return -10 * math.log10(max(error, 1e-12))

@@ -25,7 +25,7 @@ from plenoxels.kernels.interface import (
 from plenoxels.kernels.warp_start import start_warp
 
 
-def _address(structure: ctypes.Structure) -> int:
+def _address(structure: ctypes.Structure | ctypes.c_int32) -> int:
     return ctypes.addressof(structure)
 
 

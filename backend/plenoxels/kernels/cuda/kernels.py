@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import warp as wp
 
-from plenoxels.kernels.cuda.structures import field_arrays, flat, setting_values
+from plenoxels.kernels.cuda.arrays import field_arrays, flat, setting_values
 from plenoxels.kernels.cuda.warp_kernels import warp_kernels
 from plenoxels.kernels.interface import (
     BatchStatistics,
@@ -26,7 +26,7 @@ class CudaKernels:
     def __init__(self, device: str = "cuda") -> None:
         start_warp()
         self.device = torch.device(device)
-        if self.device.type == "cuda" and self.device.index is None:
+        if self.device == torch.device("cuda"):
             self.device = torch.device("cuda", torch.cuda.current_device())
         self._warp_device = wp.device_from_torch(self.device)
         name = f" {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else " (Warp kernels)"
