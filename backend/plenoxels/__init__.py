@@ -1,7 +1,7 @@
 """Plenoxel radiance fields: training on the CPU or CUDA, OpenVDB storage, rendering.
 
-The names below are the public interface; each is imported when it is first used, so that `python -m plenoxels --help` does not
-wait for torch.
+The names below are the public interface; each is imported when it is first used, so that `python -m plenoxels --help`
+does not wait for torch.
 """
 
 from __future__ import annotations
