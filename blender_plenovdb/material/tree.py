@@ -25,8 +25,11 @@ class TreeWriter:
     @contextmanager
     def frame(self, label: str) -> Iterator[None]:
         """Nodes made inside belong to a frame with this label."""
-        outer, self._frame = self._frame, self.tree.nodes.new("NodeFrame")
-        self._frame.label = self._frame.name = label
+        outer = self._frame
+        frame: Any = self.tree.nodes.new("NodeFrame")
+        self._frame = frame
+        frame.label = frame.name = label
+        frame.label_size = 32
         try:
             yield
         finally:
@@ -109,3 +112,7 @@ class TreeWriter:
                 node.location = (depth * _COLUMN, top - used)
                 rows[depth] = used + (_ROW if node.hide else 5 * _ROW)
             top -= max(rows.values()) + _GAP
+        for node in self.tree.nodes:
+            if node.bl_idname == "NodeGroupOutput":  # beside what it takes, not in a band of its own
+                source = next(link.from_node for link in self.tree.links if link.to_node == node)
+                node.location.y = source.location.y

@@ -24,7 +24,6 @@ from installed import PACKAGE  # noqa: E402
 
 _RESOURCES = Path(tempfile.mkdtemp(prefix="plenovdb blender é-"))
 os.environ["BLENDER_USER_RESOURCES"] = str(_RESOURCES)
-os.environ.pop("PLENOVDB_PYTHON", None)
 
 try:
     import bpy
@@ -54,6 +53,11 @@ def extension() -> Iterator[Any]:
     assert module is not None, "the extension could not be enabled"
     yield module
     addon_utils.disable(PACKAGE, default_set=True)
+
+
+@pytest.fixture(autouse=True)
+def no_interpreter_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PLENOVDB_PYTHON", raising=False)
 
 
 @pytest.fixture
