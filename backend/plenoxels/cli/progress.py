@@ -46,7 +46,7 @@ class RichConsole:
         self._progress.update(self._task, completed=status.progress, stage=status.stage.value, facts=facts(status))
 
     def note(self, line: str) -> None:
-        self._progress.console.print(line, markup=False)
+        self._progress.console.print(line, markup=False, highlight=False)
 
 
 class PlainConsole:

@@ -80,8 +80,9 @@ class _FileGrid:
         self._path, self._name = path, name
         try:
             self._grid = openvdb.read(str(path), name)
-        except MemoryError:
-            raise
+        except MemoryError as error:  # a damaged length asks for any amount
+            reason = f"the grid '{name}' takes more memory than there is; it is too large, or damaged"
+            raise _fault(path, reason) from error
         except Exception as error:  # a C++ library raises what it likes for damaged files
             raise _fault(path, f"the grid '{name}' cannot be read ({_short(error)})") from error
         self._vector = name != "density"
