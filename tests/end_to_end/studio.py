@@ -97,8 +97,8 @@ def set_up_render(studio: bpy.types.Scene, like: bpy.types.Scene) -> None:
     studio.cycles.samples = SAMPLES
     studio.cycles.use_adaptive_sampling = True
     studio.cycles.use_denoising = True
-    # Bounces march through the volume once more each: one off the floor, two off the ball are what the picture needs.
-    studio.cycles.max_bounces, studio.cycles.diffuse_bounces, studio.cycles.volume_bounces = 2, 1, 0
+    # Every bounce marches through the volume once more: the ball needs its mirrored rays, the floor only its shadows.
+    studio.cycles.max_bounces, studio.cycles.diffuse_bounces, studio.cycles.volume_bounces = 2, 0, 0
     studio.cycles.transparent_max_bounces = like.cycles.transparent_max_bounces
     studio.view_settings.view_transform = like.view_settings.view_transform
     studio.render.resolution_x = studio.render.resolution_y = SIZE
