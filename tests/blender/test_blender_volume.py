@@ -171,6 +171,6 @@ def test_user_modifiers_and_files_from_older_blenders(api: Any, scene: Any, part
     assert [modifier.name for modifier in target.modifiers] == expected
     scene.render.engine = "CYCLES"
     scene.view_layers[0].update()
-    needs_name_offset = bpy.app.version >= (5, 2, 0)
+    needs_name_offset = bpy.app.version >= (5, 1, 0)
     if needs_name_offset:
         assert [modifier.name for modifier in target.modifiers] == [name, "mine"]

@@ -156,6 +156,7 @@ def test_placement_by_version() -> None:
     assert correction((4, 5, 15), "CYCLES", "a", voxel) == (-0.05, -0.1, -0.15)
     assert correction((4, 5, 15), "BLENDER_EEVEE_NEXT", "a", voxel) == (-0.05, -0.1, -0.15)
     assert correction((5, 0, 1), "CYCLES", "a", voxel) == (0.0, 0.0, 0.0)
+    assert len(set(correction((5, 1, 2), "CYCLES", "a", voxel))) == 1
     assert correction((5, 2, 3), "BLENDER_EEVEE", "a", voxel) == (0.0, 0.0, 0.0)
     assert correction((5, 2, 3), "CYCLES", "a", voxel) == tuple(-value for value in offset_by_name("a"))
 
