@@ -3,7 +3,8 @@
 Two deviations are known, both in object axes and measured by rendering (tests/blender/test_blender_fidelity.py):
 - Before 5.0 Blender takes a voxel's index for its corner instead of its centre: everything is half a voxel off.
 - From 5.1 Cycles moves every volume by up to 0.001 object units, a hash of the object's name, so that the bounds of
-  overlapping volumes do not coincide; in 5.1 by the same length along all axes. In a field of 256 voxels a unit that is a quarter of a voxel.
+  overlapping volumes do not coincide; in 5.1 by the same length along all axes.
+  In a field of 256 voxels a unit that is a quarter of a voxel.
 """
 
 from __future__ import annotations
