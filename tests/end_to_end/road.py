@@ -73,7 +73,9 @@ def import_everything(field: Path, job_folder: Path) -> tuple[bpy.types.Object, 
 
 def save_scene(path: Path) -> None:
     """Save the .blend so that it opens anywhere with its folder: photos packed, volumes by relative path."""
-    bpy.ops.file.pack_all()
+    for image in bpy.data.images:  # not `file.pack_all`, which packs the volumes as well
+        if image.source == "FILE" and not image.packed_file:
+            image.pack()
     bpy.ops.wm.save_as_mainfile(filepath=str(path), relative_remap=True)
     bpy.ops.file.make_paths_relative()
     bpy.ops.wm.save_as_mainfile(filepath=str(path))

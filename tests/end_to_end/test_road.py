@@ -89,3 +89,4 @@ def test_the_saved_scene_opens_in_another_folder(walked: dict[str, Any]) -> None
     assert reopened["active_camera"]
     assert reopened["engine"] == "CYCLES"
     assert reopened["photos_packed"]
+    assert not reopened["volume_packed"]

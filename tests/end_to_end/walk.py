@@ -63,6 +63,7 @@ def reopen_elsewhere(output: Path) -> dict[str, Any]:
         "cameras": sum(item.type == "CAMERA" for item in scene.objects),
         "active_camera": scene.camera.name if scene.camera else None,
         "engine": scene.render.engine,
+        "volume_packed": volume.data.packed_file is not None,
         "photos_packed": all(image.packed_file for image in bpy.data.images if image.source == "FILE"),
     }
 
