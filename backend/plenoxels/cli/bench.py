@@ -6,11 +6,9 @@ import argparse
 import json
 
 from plenoxels.benchmark import run_benchmark
-from plenoxels.cli.quiet import quieten_libraries
 
 
 def run(arguments: argparse.Namespace) -> int:
-    quieten_libraries()
     result = run_benchmark(arguments.resolution, arguments.seconds, arguments.threads, arguments.device)
     if arguments.json:
         print(json.dumps(result.to_json()))

@@ -136,9 +136,10 @@ def _examine_warp(found: Examination) -> None:
     found.warp = warp.config.version
     if found.cuda is None:
         return
+    from plenoxels.kernels.warp_start import start_warp
+
     try:
-        warp.config.quiet = True
-        warp.init()
+        start_warp()
         driver = getattr(warp, "get_cuda_driver_version", lambda: None)()
         found.cuda["driver"] = ".".join(map(str, driver)) if isinstance(driver, tuple) else driver
         if not warp.is_cuda_available():

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 
-from plenoxels.cli.quiet import quieten_libraries
 from plenoxels.datasets import open_dataset
 from plenoxels.evaluation.evaluate import evaluate_views
 from plenoxels.neuralvdb import read_field
@@ -14,7 +13,6 @@ from plenoxels.render.renderer import FieldRenderer
 
 
 def run(arguments: argparse.Namespace) -> int:
-    quieten_libraries()
     grid, metadata = read_field(arguments.file)
     dataset = open_dataset(arguments.dataset, arguments.downscale, metadata.compositing)
     views = dataset.split(arguments.split)

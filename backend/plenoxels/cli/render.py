@@ -11,7 +11,6 @@ from PIL import Image
 
 from plenoxels.camera_files import read_cameras
 from plenoxels.cameras import View
-from plenoxels.cli.quiet import quieten_libraries
 from plenoxels.colour import to_bytes
 from plenoxels.files import make_folder, replacing
 from plenoxels.neuralvdb import read_field
@@ -19,7 +18,6 @@ from plenoxels.render.renderer import FieldRenderer
 
 
 def run(arguments: argparse.Namespace) -> int:
-    quieten_libraries()
     views = read_cameras(arguments.cameras, arguments.split)
     grid, metadata = read_field(arguments.file)
     make_folder(arguments.output)

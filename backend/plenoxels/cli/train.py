@@ -6,7 +6,6 @@ import argparse
 import sys
 
 from plenoxels.cli.progress import job_console
-from plenoxels.cli.quiet import quieten_libraries
 from plenoxels.config import PlenoxelConfig
 from plenoxels.jobs.request import JobRequest, TrainingOptions
 from plenoxels.jobs.run import recipe_and_config, run_training_job
@@ -15,7 +14,6 @@ from plenoxels.training.recipe import Recipe
 
 
 def run(arguments: argparse.Namespace) -> int:
-    quieten_libraries()
     options = TrainingOptions(
         preset=arguments.preset,
         max_seconds=arguments.max_seconds,

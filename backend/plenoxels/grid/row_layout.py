@@ -58,7 +58,7 @@ class RowLayout:
         """Rows float32 [N, width] from density [N] and sh [N, coefficients, 3]; padding is zero."""
         rows = torch.zeros(len(density), self.width, dtype=torch.float32, device=density.device)
         rows[:, self.density] = density
-        rows[:, self.sh_columns().flatten().to(rows.device)] = sh.reshape(len(sh), -1).to(torch.float32)
+        rows[:, self.sh_columns().flatten().to(rows.device)] = sh.flatten(1).to(torch.float32)
         return rows
 
     def unpack_sh(self, rows: torch.Tensor) -> torch.Tensor:

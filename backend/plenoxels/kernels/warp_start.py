@@ -1,4 +1,4 @@
-"""Starts Warp without its banner."""
+"""Starts Warp without its announcements: stdout belongs to a command's own answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def start_warp() -> None:
     whatever
     else it writes is passed on.
     """
-    wp.config.log_level = wp.LOG_WARNING
+    wp.config.log_level = wp.LOG_ERROR
     sys.stderr.flush()
     try:
         kept = os.dup(2)
