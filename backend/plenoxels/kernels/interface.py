@@ -141,6 +141,10 @@ class Kernels(Protocol):
     device: torch.device
     description: str
 
+    def prepare(self, sh_degree: int) -> None:
+        """Compiles what fields of this degree need: seconds the first time, milliseconds from Warp's cache."""
+        ...
+
     def render(self, field: Field, rays: RayBatch, settings: MarchSettings) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels float32 [n, 3] (sRGB-encoded, over the background) and transmittance float32 [n] behind each ray."""
         ...

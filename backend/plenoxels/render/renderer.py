@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,24 +26,32 @@ class FieldRenderer:
         config: PlenoxelConfig,
         device: str = "auto",
         threads: int | None = None,
-        kernels: Kernels | None = None,
     ) -> None:
         """Prepares a field for rendering.
 
         Args:
             grid: the field; its voxels must not change while the renderer is used.
             config: its model settings.
-            device: `auto`, `cpu`, `cuda`, ...; ignored where `kernels` are given.
+            device: `auto`, `cpu`, `cuda`, ...
             threads: CPU threads; None: all.
-            kernels: kernels to share with a trainer.
 
         Raises:
             DeviceMissing: the device is not there.
         """
+        kernels = open_kernels(device, threads)
+        self._use(Field.of(grid.to(kernels.device)), config, kernels)
+
+    @classmethod
+    def of_field(cls, field: Field, config: PlenoxelConfig, kernels: Kernels) -> Self:
+        """A renderer that shares a trainer's field and kernels."""
+        renderer = cls.__new__(cls)
+        renderer._use(field, config, kernels)
+        return renderer
+
+    def _use(self, field: Field, config: PlenoxelConfig, kernels: Kernels) -> None:
         self.config = config
-        self._kernels = kernels or open_kernels(device, threads)
-        self._field = Field.of(grid.to(self._kernels.device))
-        self._settings = MarchSettings.of(config, grid)
+        self._field, self._kernels = field, kernels
+        self._settings = MarchSettings.of(config, field.grid)
         self._directions: tuple[Intrinsics, torch.Tensor] | None = None
 
     @property

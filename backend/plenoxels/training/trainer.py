@@ -108,6 +108,9 @@ class Trainer:
         """
         if not self._dataset.train:
             raise DatasetInvalid(f"{self._dataset.folder} has no training views.")
+        observer.report(TrainingProgress("loading", "Preparing the kernels (a few seconds the first time)"))
+        for degree in {0, self._config.sh_degree}:  # degree 0 finds the pixels that can hit the grid
+            self._kernels.prepare(degree)
         pool, held_out, silhouettes = self._load(observer)
         if silhouettes is None:
             self._recipe = dataclasses.replace(self._recipe, density_rate=self._recipe.density_rate_open)
@@ -277,7 +280,7 @@ class Trainer:
             self._evaluation_due = seconds + recipe.evaluation_seconds
         if seconds >= self._preview_due:
             view = (self._dataset.test or self._dataset.train)[0]
-            observer.preview(render_preview(stage.grid, self._config, self._kernels, view))
+            observer.preview(render_preview(stage.field, self._config, self._kernels, view))
             self._preview_due = seconds + recipe.preview_seconds
         if seconds >= self._checkpoint_due:
             observer.checkpoint(self._snapshot(stage))

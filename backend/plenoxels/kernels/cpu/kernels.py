@@ -75,6 +75,9 @@ class CpuKernels:
         self._locks = torch.zeros(structures.LOCK_COUNT, dtype=torch.uint8)
         self._scratch: list[torch.Tensor] = []
 
+    def prepare(self, sh_degree: int) -> None:
+        native_kernels(sh_degree)
+
     def render(self, field: Field, rays: RayBatch, settings: MarchSettings) -> tuple[torch.Tensor, torch.Tensor]:
         pixels, transmittance = torch.empty(len(rays), 3), torch.empty(len(rays))
         self._march(field, rays, None, _settings(settings), None, pixels, transmittance)

@@ -32,6 +32,9 @@ class CudaKernels:
         name = f" {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else " (Warp kernels)"
         self.description = f"{self.device}{name}"
 
+    def prepare(self, sh_degree: int) -> None:
+        wp.load_module(warp_kernels(sh_degree).module, device=self._warp_device)
+
     def render(self, field: Field, rays: RayBatch, settings: MarchSettings) -> tuple[torch.Tensor, torch.Tensor]:
         _, pixels, transmittance = self._render(field, rays, setting_values(settings))
         return pixels, transmittance
