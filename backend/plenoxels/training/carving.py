@@ -118,20 +118,17 @@ def _grown(mask: torch.Tensor, radius: int) -> torch.Tensor:
     return grown[0, 0] > 0
 
 
-def tight_bounds(
-    positions: torch.Tensor, margin: float, longest: int, divisor: int
+def cubic_voxels(
+    low: torch.Tensor, high: torch.Tensor, edge: float, divisor: int
 ) -> tuple[tuple[int, int, int], tuple[float, ...]]:
-    """Resolution and bounds of cubic voxels around points.
+    """Resolution and bounds (min, then max) of cubic voxels around a box.
 
     Args:
-        positions: float32 [N, 3] with N > 0, world.
-        margin: world units left free on each side.
-        longest: voxels along the longest side, about (rounded up to a multiple of `divisor`).
+        low, high: float64 [3], the box's corners, world.
+        edge: of a voxel, world units.
         divisor: every side's number of voxels is a multiple of it, so that coarser grids fit the same bounds.
     """
-    low, high = positions.amin(0).double() - margin, positions.amax(0).double() + margin
     extent = high - low
-    edge = float(extent.max()) / (divisor * math.ceil(longest / divisor))
     resolution = [divisor * max(1, math.ceil(float(e) / (edge * divisor) - 1e-6)) for e in extent]
     spare = (torch.tensor(resolution, dtype=torch.float64) * edge - extent) / 2
     return (resolution[0], resolution[1], resolution[2]), (*(low - spare).tolist(), *(high + spare).tolist())

@@ -80,11 +80,11 @@ class Recipe:
             ValueError: no such preset.
         """
         if name == "draft":
-            return cls(max_seconds=20, voxel_pixels=1.2, max_resolution=128, last_stage_share=0.65)
+            return cls(max_seconds=20, voxel_pixels=1.3, max_resolution=128, last_stage_share=0.65)
         if name == "standard":
             return cls()
         if name == "high":
-            return cls(max_seconds=300, voxel_pixels=0.75, max_resolution=384, stages=4, last_stage_share=0.62)
+            return cls(max_seconds=300, voxel_pixels=0.8, max_resolution=384, stages=4, last_stage_share=0.62)
         raise ValueError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
 
     @classmethod

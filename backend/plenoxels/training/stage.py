@@ -8,7 +8,7 @@ import torch
 
 from plenoxels.config import PlenoxelConfig
 from plenoxels.grid import VoxelGrid
-from plenoxels.grid.voxel_sets import children, dilate, unique_coordinates
+from plenoxels.grid.voxel_sets import children, dilate
 from plenoxels.kernels import Field, GradientBuffers, Kernels, MarchSettings, RayBatch, RmsPropRates, weight_code
 from plenoxels.training.photo_pool import PhotoPool
 from plenoxels.training.recipe import Recipe
@@ -148,24 +148,3 @@ class Stage:
         finally:
             bricks.brick_density.copy_(shown)
         return torch.cat(pixels)
-
-
-def dense_coordinates(resolution: tuple[int, int, int], device: torch.device | str = "cpu") -> torch.Tensor:
-    """Every voxel of a grid, int64 [N, 3]."""
-    axes = [torch.arange(r, device=device) for r in resolution]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-
-
-def starting_grid(
-    resolution: tuple[int, int, int],
-    bounds: tuple[float, ...],
-    coordinates: torch.Tensor,
-    sh_degree: int,
-    voxel_depth: float,
-) -> VoxelGrid:
-    """A grey, thin field on the given voxels; `voxel_depth` is a voxel's optical depth."""
-    grid = VoxelGrid(resolution, bounds, sh_degree, device=coordinates.device)
-    rows = torch.zeros(len(coordinates), grid.layout.width, device=coordinates.device)
-    rows[:, grid.layout.density] = voxel_depth / min(grid.voxel_size)
-    grid.set_rows(unique_coordinates(coordinates), rows)
-    return grid

@@ -16,14 +16,15 @@ from plenoxels.errors import DatasetInvalid, ResumeInvalid
 from plenoxels.grid import VoxelGrid
 from plenoxels.kernels import Kernels, open_kernels
 from plenoxels.kernels.cpu.threads import one_torch_thread
-from plenoxels.training.carving import Silhouettes, camera_bounds, tight_bounds
+from plenoxels.training.carving import Silhouettes
 from plenoxels.training.clock import Clock, SpeedMeter
+from plenoxels.training.first_grid import first_grid
 from plenoxels.training.held_out import HeldOutSample
 from plenoxels.training.photo_pool import PhotoPool
 from plenoxels.training.preview import render_preview
 from plenoxels.training.progress import TrainingObserver, TrainingProgress, TrainingSnapshot
 from plenoxels.training.recipe import Recipe
-from plenoxels.training.stage import Stage, dense_coordinates, starting_grid
+from plenoxels.training.stage import Stage
 
 _REPORT_SECONDS = 0.1
 _FIRST_LOOK_SECONDS = 1.0
@@ -163,48 +164,11 @@ class Trainer:
         return pool, held_out, silhouettes
 
     def _begin(self, observer: TrainingObserver, pool: PhotoPool, silhouettes: Silhouettes | None) -> Stage:
-        recipe, device = self._recipe, self._kernels.device
-        cube = camera_bounds(self._dataset.train)
-        divisor = 2 ** (recipe.stages - 1)
-        if silhouettes is None:
-            resolution = (self._final_resolution(cube, divisor),) * 3
-            coarse = (resolution[0] // divisor,) * 3
-            grid = starting_grid(
-                coarse, cube, dense_coordinates(coarse), self._config.sh_degree, recipe.initial_depth_open
-            )
-        else:
+        def carved(_share: float) -> None:
+            observer.report(TrainingProgress("carving", "Carving the visual hull from the silhouettes"))
 
-            def carved(share: float) -> None:
-                observer.report(
-                    TrainingProgress("carving", "Carving the visual hull from the silhouettes", progress=0.0)
-                )
-
-            first = VoxelGrid((recipe.hull_resolution,) * 3, cube, 0)
-            first.set_rows(dense := dense_coordinates(first.resolution), torch.zeros(len(dense), first.layout.width))
-            edge = max(first.voxel_size)
-            inside = silhouettes.carve(first.world_positions(), edge, recipe.hull_slack, carved)
-            if not bool(inside.any()):
-                raise DatasetInvalid(
-                    f"The silhouettes in {self._dataset.folder} have no point of space in common.",
-                    "Check the camera poses, or train with --set use_alpha=false.",
-                )
-            final, bounds = tight_bounds(
-                first.world_positions()[inside], edge, self._final_resolution(cube, divisor), divisor
-            )
-            coarse = (final[0] // divisor, final[1] // divisor, final[2] // divisor)
-            empty = VoxelGrid(coarse, bounds, 0)
-            empty.set_rows(dense := dense_coordinates(coarse), torch.zeros(len(dense), empty.layout.width))
-            hull = silhouettes.carve(empty.world_positions(), max(empty.voxel_size), recipe.hull_slack, carved)
-            grid = starting_grid(coarse, bounds, empty.coordinates[hull], self._config.sh_degree, recipe.initial_depth)
-        return self._stage(grid.to(device), pool)
-
-    def _final_resolution(self, cube: tuple[float, ...], divisor: int) -> int:
-        """Voxels along the final grid's longest side: as fine as the photos can tell, within the recipe's limit."""
-        centre = np.array([(a + b) / 2 for a, b in zip(cube[:3], cube[3:], strict=True)])
-        footprint = np.median([np.linalg.norm(v.position - centre) / v.intrinsics.fl_x for v in self._dataset.train])
-        wanted = (cube[3] - cube[0]) / (float(footprint) * self._recipe.voxel_pixels)
-        limit = self._recipe.max_resolution // divisor
-        return divisor * max(1, min(limit, round(wanted / divisor)))
+        grid = first_grid(self._dataset, silhouettes, self._config, self._recipe, carved)
+        return self._stage(grid.to(self._kernels.device), pool)
 
     def _go_on(self, resume: TrainingSnapshot, pool: PhotoPool) -> Stage:
         grid = resume.grid.to(self._kernels.device)
