@@ -11,7 +11,6 @@ from .errors import PlenoError
 from .jobs.environment import Environment, find_interpreter
 
 DEMO_SCENE = Path(__file__).parent / "demo_scene"
-BACKEND_WHEEL = Path(__file__).parent / "backend_wheel"
 
 
 def user_folder(name: str) -> Path:

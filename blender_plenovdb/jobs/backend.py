@@ -35,7 +35,6 @@ class BackendReport:
     torch: str
     warp: str
     device: str
-    has_openvdb: bool
     disk_free_mb: float
     problems: tuple[Problem, ...]
 
@@ -99,7 +98,6 @@ def _parse(values: dict[str, Any]) -> BackendReport:
         torch=_version(values, "torch"),
         warp=_version(values, "warp"),
         device=_device(values.get("cuda")),
-        has_openvdb=values.get("openvdb") is not None,
         disk_free_mb=checked.optional_number(values, "disk_free_mb") or 0.0,
         problems=tuple(Problem(checked.text(item, "what"), checked.text(item, "fix", "")) for item in problems),
     )

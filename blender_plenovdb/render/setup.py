@@ -1,4 +1,4 @@
-"""World, view transform, Cycles' volume settings and the camera, as fidelity needs them."""
+"""World, view transform, the engines' volume settings and the camera, as fidelity needs them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from ..volume.modifier import VOXEL_SIZE_KEY, place
 WORLD_NAME = "PlenoVDB Background"
 PIXEL_EXACT_SAMPLES = 16
 """More change nothing: a narrow filter makes each sample of a pixel the same ray."""
+
+EEVEE_TILE = "2"
+EEVEE_SLICES = 128
+"""Finer than EEVEE's defaults, which blur thin things; 1 and 256 would take eight times the memory."""
 
 MAX_STEPS = 65536
 MIN_STEPS = 1024
@@ -55,6 +59,7 @@ def setup_scene(
     _set_world(scene, (red, green, blue))
     _set_view(scene, "Standard" if linear else "Raw")
     steps = _set_cycles(scene, fields or [volume_object])
+    _set_eevee(scene)
     if pixel_exact:
         _set_pixel_exact(scene)
     for field in fields:
@@ -136,6 +141,12 @@ def _set_cycles(scene: bpy.types.Scene, fields: list[bpy.types.Object]) -> int:
     steps = min(MAX_STEPS, max(MIN_STEPS, *(needed_steps(field) for field in fields)))
     cycles.volume_max_steps = steps
     return steps
+
+
+def _set_eevee(scene: bpy.types.Scene) -> None:
+    """For the viewport's material preview, and for those who choose EEVEE afterwards."""
+    scene.eevee.volumetric_tile_size = EEVEE_TILE
+    scene.eevee.volumetric_samples = EEVEE_SLICES
 
 
 def _set_pixel_exact(scene: bpy.types.Scene) -> None:

@@ -69,6 +69,7 @@ def test_setup_prefers_held_out_cameras_and_keeps_the_users_world(api: Any, scen
     assert setup.camera == cameras.held_out[0].name
     assert setup.background == pytest.approx((0.214041,) * 3, abs=1e-5)
     assert setup.steps >= 1024
+    assert (scene.eevee.volumetric_tile_size, scene.eevee.volumetric_samples) == ("2", 128)
     assert scene.world != mine
     assert mine.use_fake_user
     scene.camera = cameras.training[0]

@@ -102,12 +102,6 @@ class BrickMap:
         """Copies the grid's densities into the records (after rows were changed outside the kernels)."""
         torch.take(grid.rows[:, grid.layout.density].contiguous(), self.brick_rows.long(), out=self.brick_density)
 
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes held by the structure."""
-        parts = (self.bricks, self.brick_rows, self.brick_density, self.row_positions, self.row_position_start)
-        return sum(part.numel() * part.element_size() for part in parts)
-
 
 def _fill_distances(table: torch.Tensor) -> None:
     """Writes minus the distance to the nearest record into the empty bricks of `table` [bx, by, bz], in place."""

@@ -14,7 +14,6 @@ from plenoxels import checked_json as check
 FORMAT_VERSION = 1
 MAX_BYTES = check.MIB
 PRESETS = ("draft", "standard", "high")
-DEVICES = ("auto", "cpu", "cuda")
 COMPOSITING = ("linear", "encoded")
 DEFAULT_LEVELS = 2
 MAX_LEVELS = 8

@@ -25,9 +25,7 @@ class Recipe:
         0, "stop after so many steps instead (schedules follow the steps); 0: seconds count", 0, 10**9
     )
     seed: int = _setting(0, "seed of everything drawn at random", 0, 2**31 - 1)
-    voxel_pixels: float = _setting(
-        0.75, "edge of a final voxel, in pixels of the photos where the object stands", 0.2, 16
-    )
+    voxel_pixels: float = _setting(0.9, "edge of a final voxel, in pixels of the photos there", 0.2, 16)
     max_resolution: int = _setting(256, "most voxels along the longest side", 16, 1024)
     stages: int = _setting(3, "grids from coarse to fine; each has twice the resolution of the one before", 1, 5)
     last_stage_share: float = _setting(0.72, "share of the time for the last stage", 0.05, 1)

@@ -51,8 +51,8 @@ def enter(field: FieldArrays, origin: wp.vec3, direction: wp.vec3, jitter: float
     ray = RayState()
     ray.origin = wp.cw_mul(origin - field.origin, field.inverse_voxel_size)
     ray.direction = wp.cw_mul(direction, field.inverse_voxel_size)
-    near = 0.0
-    far = 3.0e38
+    near = float(0.0)
+    far = float(3.0e38)
     for axis in range(3):
         d = ray.direction[axis]
         if wp.abs(d) < 1.0e-12:
@@ -105,7 +105,7 @@ def steps_to_skip(field: FieldArrays, ray: RayState, k: int, step: float) -> int
     z = cell_axis(field, position[2], 2)
     reach = -brick_at(field, x, y, z) - 1
     brick = wp.vec3i(x >> 3, y >> 3, z >> 3)
-    leave = 3.0e38
+    leave = float(3.0e38)
     for axis in range(3):
         edge = wp.where(ray.direction[axis] > 0.0, brick[axis] + 1 + reach, brick[axis] - reach)
         leave = wp.min(leave, (float(edge * 8) - ray.origin[axis]) * ray.inverse[axis])
@@ -115,7 +115,7 @@ def steps_to_skip(field: FieldArrays, ray: RayState, k: int, step: float) -> int
 @wp.func
 def density_at(field: FieldArrays, cell: Cell) -> float:
     """Interpolated extinction, clamped to 0."""
-    sigma = 0.0
+    sigma = float(0.0)
     for corner in range(8):
         sigma += corner_weight(corner, cell.fraction) * field.brick_density[cell.place + corner_place(corner)]
     return wp.max(sigma, 0.0)

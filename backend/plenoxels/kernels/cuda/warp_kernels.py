@@ -71,7 +71,7 @@ def warp_kernels(sh_degree: int) -> WarpKernels:
             row = field.brick_rows[cell.place + corner_place(corner)] * width
             weight = corner_weight(corner, cell.fraction)
             for channel in range(3):
-                total = 0.0
+                total = float(0.0)
                 for k in range(coefficients):
                     total += basis[k] * field.rows[row + column_of(k, channel)]
                 value[channel] = value[channel] + weight * total
@@ -97,13 +97,13 @@ def warp_kernels(sh_degree: int) -> WarpKernels:
     ):
         i = wp.tid()
         direction = directions[i]
-        start = 0.5
+        start = float(0.5)
         if jitter.shape[0] > 0:
             start = jitter[i]
         ray = enter(field, origins[i], direction, start, settings.step)
-        transmittance = 1.0
+        transmittance = float(1.0)
         composite = wp.vec3(0.0, 0.0, 0.0)
-        k = 0
+        k = int(0)
         while ray.near + float(k) * settings.step < ray.far:
             cell = locate(field, ray, ray.near + float(k) * settings.step)
             if cell.place < 0:
@@ -154,14 +154,14 @@ def warp_kernels(sh_degree: int) -> WarpKernels:
             for channel in range(3):
                 by_composite[channel] = by_composite[channel] * encode_slope(total[channel])
         basis = harmonics(direction)
-        start = 0.5
+        start = float(0.5)
         if jitter.shape[0] > 0:
             start = jitter[i]
         ray = enter(field, origins[i], direction, start, settings.step)
-        transmittance = 1.0
+        transmittance = float(1.0)
         so_far = wp.vec3(0.0, 0.0, 0.0)
-        count = 0
-        k = 0
+        count = int(0)
+        k = int(0)
         while ray.near + float(k) * settings.step < ray.far:
             cell = locate(field, ray, ray.near + float(k) * settings.step)
             if cell.place < 0:
@@ -297,7 +297,7 @@ def warp_kernels(sh_degree: int) -> WarpKernels:
         if brick <= 0:
             return
         place = brick * BRICK_STRIDE + (low[0] & 7) * 81 + (low[1] & 7) * 9 + (low[2] & 7)
-        present = 0.0
+        present = float(0.0)
         for corner in range(8):
             index = field.brick_rows[place + corner_place(corner)]
             if index < field.row_count:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
+import make_demo_scene
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENE = ROOT / "blender_plenovdb" / "demo_scene"
@@ -29,37 +30,20 @@ def test_it_is_small_and_says_that_it_is_free() -> None:
     assert "1DInc" in note
 
 
-@pytest.fixture(scope="module")
-def maker() -> ModuleType:
-    pytest.importorskip("PIL", reason="Pillow is not in this environment; it is tested in the main one")
-    specification = importlib.util.spec_from_file_location(
-        "make_demo_scene", Path(__file__).parent / "make_demo_scene.py"
-    )
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-def test_halving_averages_light_and_ignores_what_is_transparent(maker: ModuleType) -> None:
-    import numpy as np
-
+def test_halving_averages_light_and_ignores_what_is_transparent() -> None:
     photo = np.zeros((2, 4, 4), np.uint8)
     photo[:, 0] = (255, 255, 255, 255)  # white beside black: half the light is 188, not 128
     photo[:, 1] = (0, 0, 0, 255)
     photo[:, 2] = (200, 100, 50, 255)  # a colour beside transparent green keeps its colour
     photo[:, 3] = (0, 255, 0, 0)
-    assert maker.halve(photo).tolist() == [[[188, 188, 188, 255], [200, 100, 50, 128]]]
+    assert make_demo_scene.halve(photo).tolist() == [[[188, 188, 188, 255], [200, 100, 50, 128]]]
 
 
-def test_the_script_makes_these_very_photos(maker: ModuleType, tmp_path: Path) -> None:
+def test_the_script_makes_these_very_photos(tmp_path: Path) -> None:
     if not SOURCE.is_dir():
         pytest.skip("../shared/data is not beside this checkout")
-    import numpy as np
-    from PIL import Image
 
-    maker.make_split(SOURCE, tmp_path, "test", maker.TEST_VIEWS)
+    make_demo_scene.make_split(SOURCE, tmp_path, "test", make_demo_scene.TEST_VIEWS)
     made = (tmp_path / "transforms_test.json").read_text(encoding="utf-8")
     assert made == (SCENE / "transforms_test.json").read_text(encoding="utf-8")
     for path in (SCENE / "test").iterdir():

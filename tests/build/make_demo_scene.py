@@ -1,6 +1,6 @@
 """Makes blender_plenovdb/demo_scene from the NeRF-synthetic chair at 400x400.
 
-    python tests/end_to_end/make_demo_scene.py ../shared/data/nerf_synthetic/chair_400 blender_plenovdb/demo_scene
+    python tests/build/make_demo_scene.py ../shared/data/nerf_synthetic/chair_400 blender_plenovdb/demo_scene
 
 Photos are halved by averaging 2x2 pixels of premultiplied light: what a camera with pixels twice as wide would have
 measured. Averaging encoded values instead would darken every edge, and the trainer composites light.
@@ -34,7 +34,7 @@ dedication): https://creativecommons.org/publicdomain/zero/1.0/
 You may copy, change, distribute and show these files, also commercially, without asking permission.
 
 Changes: {train} of the 100 training views and {test} of the test views, averaged down to 200x200 pixels in linear
-light by tests/end_to_end/make_demo_scene.py.
+light by tests/build/make_demo_scene.py.
 """
 
 
