@@ -100,6 +100,29 @@ def digest_of_inputs(extension: Path, seconds: float) -> str:
     return hashlib.sha256(extension.read_bytes() + f"{seconds:g}".encode()).hexdigest()
 
 
+def digest_of_everything(inputs: str) -> str:
+    """Changes when anything that shows in the report does: those inputs, Blender, or what this folder makes of them."""
+    digest = hashlib.sha256(f"{inputs} {bpy.app.version_string}".encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def earlier_report(output: Path, everything: str) -> dict[str, Any] | None:
+    """The report of an earlier run that would come out the same, if all that it names is still there."""
+    path = output / "report.json"
+    if not path.is_file():
+        return None
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        same = report["digest"] == everything and all(
+            (output / name).stat().st_size == size for name, size in report["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return report if same else None
+
+
 def train(api: Any, terminal: Terminal, output: Path, inputs: str, seconds: float, fresh: bool) -> TrainingRun:
     """The job in `output`/job: a finished one of the same inputs is used again, anything else of ours is replaced."""
     job, marker = output / "job", output / MARKER
@@ -205,13 +228,18 @@ def peak_memory_of_blender_mb() -> float | None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
-    """All steps; returns what report.json says."""
+    """All steps; writes report.json and returns what it says. An earlier run that would end the same is told again."""
+    started = time.monotonic()
     output: Path = arguments.output
+    inputs = digest_of_inputs(arguments.extension, arguments.seconds)
+    everything = digest_of_everything(inputs)
+    if not arguments.fresh and (report := earlier_report(output, everything)):
+        terminal.say("Nothing has changed since the run that is reported here; --fresh does it all again.")
+        return report
     with terminal.step("install_extension", f"Installing the extension into Blender {bpy.app.version_string}"):
         api = road.install_extension(arguments.extension)
     scene = road.active_scene()
     with terminal.step("train", f"Training on the bundled photos for {arguments.seconds:g} s, in a process of its own"):
-        inputs = digest_of_inputs(arguments.extension, arguments.seconds)
         training = train(api, terminal, output, inputs, arguments.seconds, arguments.fresh)
     with terminal.step("import", "Importing the volume, its levels of detail and the cameras"):
         field = road.place_field(output / "job", output)
@@ -232,9 +260,12 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
         studio.make(scene, volume, field)
         road.save_scene(output / "scene.blend")
         studio.render(output / "render.png", terminal.progress)
-    return {
+    seconds = {**json.loads(arguments.earlier_steps), **terminal.seconds}
+    seconds["total"] = round(sum(json.loads(arguments.earlier_steps).values()) + time.monotonic() - started, 1)
+    report = {
+        "digest": everything,
         "versions": versions(),
-        "seconds": {**json.loads(arguments.earlier_steps), **terminal.seconds},
+        "seconds": seconds,
         "training": {**asdict(training), "levels_of_detail": levels},
         "fidelity": {
             "view_transform": scene.view_settings.view_transform,
@@ -256,6 +287,9 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
         "peak_memory_mb": {"trainer": training.peak_memory_mb, "blender": peak_memory_of_blender_mb()},
         "files": {path.name: path.stat().st_size for path in shown_files(output)},
     }
+    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    (output / "report.json").write_text(text, encoding="utf-8")
+    return report
 
 
 def shown_files(output: Path) -> list[Path]:
@@ -296,7 +330,6 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse_arguments()
-    started = time.monotonic()
     arguments.output.mkdir(parents=True, exist_ok=True)
     # Blender writes to the process's own stdout from C; only our lines are for the person.
     terminal = Terminal(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace"))
@@ -312,11 +345,6 @@ def main() -> int:
         traceback.print_exc()
         terminal.say(f"{type(error).__name__}: {str(error).strip()}")
         return 1
-    report["seconds"]["total"] = round(
-        sum(json.loads(arguments.earlier_steps).values()) + time.monotonic() - started, 1
-    )
-    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-    (arguments.output / "report.json").write_text(text, encoding="utf-8")
     print_table(report, arguments.output, terminal)
     return 0
 
