@@ -150,11 +150,12 @@ class VoxelGrid:
         """Coefficients, float32 [N, (degree + 1)^2, 3]: a copy."""
         return self.layout.unpack_sh(self.rows[:-1])
 
-    def world_positions(self) -> torch.Tensor:
-        """World positions of the active voxels' centres, float32 [N, 3]."""
+    def world_positions(self, coordinates: torch.Tensor | None = None) -> torch.Tensor:
+        """World positions of voxel centres, float32 [N, 3]: of integer coordinates [N, 3], or of all active voxels."""
+        coordinates = self.coordinates if coordinates is None else coordinates
         size = torch.tensor(self.voxel_size, dtype=torch.float64, device=self.device)
         origin = torch.tensor(self.origin, dtype=torch.float64, device=self.device)
-        return (self.coordinates.to(torch.float64) * size + origin).to(torch.float32)
+        return (coordinates.to(torch.float64) * size + origin).to(torch.float32)
 
     def to(self, device: torch.device | str) -> VoxelGrid:
         """The same grid on another device (itself when it is there already)."""

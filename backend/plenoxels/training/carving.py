@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from plenoxels.cameras import View
-
-_DEPTH_BAND = 1.35
+from plenoxels.kernels.cpu.carving import carve_points
+from plenoxels.kernels.cpu.structures import SilhouetteView
 
 
 def camera_bounds(views: Sequence[View]) -> tuple[float, ...]:
@@ -44,78 +43,44 @@ def camera_bounds(views: Sequence[View]) -> tuple[float, ...]:
 class Silhouettes:
     """The masks of the photos that have alpha, for carving a visual hull."""
 
-    def __init__(self, views: Sequence[View], photos: Sequence[NDArray[np.uint8]]) -> None:
-        """views and their photos, uint8 [H, W, 4]."""
-        self._views = list(views)
-        self._masks = [torch.from_numpy(photo[..., 3] > 0) for photo in photos]
+    def __init__(self, views: Sequence[View], photos: Sequence[NDArray[np.uint8]], threads: int | None = None) -> None:
+        """views and their photos, uint8 [H, W, 4]; CPU threads to carve with (None: all)."""
+        self._threads = threads
+        self._least_views = max(1, len(views) // 10)
+        tables, self._views, start = [], [], 0
+        for view, photo in zip(views, photos, strict=True):
+            tables.append(_summed_area_table(photo[..., 3] > 0))
+            camera = view.intrinsics
+            self._views.append(
+                SilhouetteView(
+                    world_to_camera=tuple(np.linalg.inv(view.camera_to_world)[:3].flatten().tolist()),
+                    fl_x=camera.fl_x,
+                    fl_y=camera.fl_y,
+                    cx=camera.cx,
+                    cy=camera.cy,
+                    width=camera.width,
+                    height=camera.height,
+                    table=start,
+                )
+            )
+            start += tables[-1].size
+        self._tables = torch.from_numpy(np.concatenate([table.ravel() for table in tables]))
 
-    def carve(
-        self,
-        positions: torch.Tensor,
-        voxel_edge: float,
-        slack: float,
-        on_progress: Callable[[float], None] | None = None,
-    ) -> torch.Tensor:
-        """Which points may be part of the object: bool [N].
+    def carve(self, positions: torch.Tensor, slack: float) -> torch.Tensor:
+        """Which points (float32 [N, 3], world) may be part of the object: bool [N], on the points' device.
 
-        A point stays if a tenth of the views see it, and every view that does has it near the silhouette (`slack`
-        voxel edges).
-
-        Args:
-            positions: float32 [N, 3], world.
-            voxel_edge: world units.
-            slack: in voxel edges.
-            on_progress: called with the share of views done.
+        A point stays if a tenth of the views see it, and every view that does has some of the silhouette within `slack`
+        world units of it.
         """
-        kept, times_seen = torch.arange(len(positions)), torch.zeros(len(positions), dtype=torch.int32)
-        for index, (view, mask) in enumerate(zip(self._views, self._masks, strict=True)):
-            if not len(kept):
-                break
-            seen, inside = self._in_silhouette(view, mask, positions[kept], voxel_edge * slack)
-            times_seen[kept[seen]] += 1
-            kept = kept[inside | ~seen]
-            if on_progress:
-                on_progress((index + 1) / len(self._views))
-        result = torch.zeros(len(positions), dtype=torch.bool)
-        result[kept] = True
-        return result & (times_seen >= max(1, len(self._views) // 10))
-
-    @staticmethod
-    def _in_silhouette(
-        view: View, mask: torch.Tensor, positions: torch.Tensor, slack: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which points project into the picture, and which of those near the silhouette: bool [N] each."""
-        camera = view.intrinsics
-        world_to_camera = torch.from_numpy(np.linalg.inv(view.camera_to_world)[:3].astype(np.float32))
-        local = positions @ world_to_camera[:, :3].T + world_to_camera[:, 3]
-        depth = -local[:, 2]
-        ahead = depth > 1e-6
-        safe = torch.where(ahead, depth, torch.ones_like(depth))
-        column = (local[:, 0] / safe * camera.fl_x + camera.cx).floor()
-        row = (-local[:, 1] / safe * camera.fl_y + camera.cy).floor()
-        seen = ahead & (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
-        if not bool(seen.any()):
-            return seen, seen
-        place = (row.clamp(0, camera.height - 1) * camera.width + column.clamp(0, camera.width - 1)).long()
-        inside = torch.zeros_like(seen)
-        # What `slack` is in pixels depends on depth: a few bands of depth, each with a mask grown for its nearest
-        # points.
-        near, farthest = float(depth[seen].min()), float(depth[seen].max())
-        while near <= farthest:
-            band = torch.nonzero(seen & (depth >= near) & (depth < near * _DEPTH_BAND)).flatten()
-            if len(band):
-                radius = math.ceil(slack * max(camera.fl_x, camera.fl_y) / near + 0.5)
-                inside[band] = _grown(mask, min(radius, max(camera.width, camera.height))).flatten()[place[band]]
-            near *= _DEPTH_BAND
-        return seen, inside
+        kept = carve_points(positions, self._views, self._tables, slack, self._least_views, self._threads)
+        return kept.to(positions.device)
 
 
-def _grown(mask: torch.Tensor, radius: int) -> torch.Tensor:
-    """bool [H, W]: the mask, grown by `radius` pixels along rows and columns."""
-    grown = mask[None, None].to(torch.float32)
-    grown = F.max_pool2d(grown, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
-    grown = F.max_pool2d(grown, (1, 2 * radius + 1), stride=1, padding=(0, radius))
-    return grown[0, 0] > 0
+def _summed_area_table(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """int32 [H + 1, W + 1]: how many pixels are set above and left of each corner (Crow 1984)."""
+    table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    np.cumsum(np.cumsum(mask, 0, dtype=np.int32), 1, out=table[1:, 1:])
+    return table
 
 
 def cubic_voxels(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -20,7 +18,6 @@ def first_grid(
     silhouettes: Silhouettes | None,
     config: PlenoxelConfig,
     recipe: Recipe,
-    on_progress: Callable[[float], None],
 ) -> VoxelGrid:
     """A thin grey field: the visual hull where silhouettes are known, else everything that the cameras look at.
 
@@ -35,7 +32,7 @@ def first_grid(
         coarse = _coarse(low, high, edge, recipe, divisor)
         return _thin(coarse, torch.ones(coarse.active_voxels, dtype=torch.bool), config, recipe.initial_depth_open)
     rough = _full_grid((recipe.hull_resolution,) * 3, tuple(cube.tolist()))
-    inside = silhouettes.carve(rough.world_positions(), max(rough.voxel_size), recipe.hull_slack, on_progress)
+    inside = silhouettes.carve(rough.world_positions(), recipe.hull_slack * max(rough.voxel_size))
     if not bool(inside.any()):
         raise DatasetInvalid(
             f"The silhouettes in {dataset.folder} have no point of space in common.",
@@ -43,7 +40,7 @@ def first_grid(
         )
     hull, margin = rough.world_positions()[inside].double(), max(rough.voxel_size)
     coarse = _coarse(hull.amin(0) - margin, hull.amax(0) + margin, edge, recipe, divisor)
-    kept = silhouettes.carve(coarse.world_positions(), max(coarse.voxel_size), recipe.hull_slack, on_progress)
+    kept = silhouettes.carve(coarse.world_positions(), recipe.hull_slack * max(coarse.voxel_size))
     return _thin(coarse, kept, config, recipe.initial_depth)
 
 

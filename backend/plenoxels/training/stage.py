@@ -10,6 +10,7 @@ from plenoxels.config import PlenoxelConfig
 from plenoxels.grid import VoxelGrid
 from plenoxels.grid.voxel_sets import children, dilate
 from plenoxels.kernels import Field, GradientBuffers, Kernels, MarchSettings, RayBatch, RmsPropRates, weight_code
+from plenoxels.training.carving import Silhouettes
 from plenoxels.training.photo_pool import PhotoPool
 from plenoxels.training.recipe import Recipe
 
@@ -91,13 +92,16 @@ class Stage:
             return torch.arange(self.grid.active_voxels, device=self.grid.device)
         return torch.nonzero(self.gradients.greatest_visibility[:-1] > weight_code(weight)).flatten()
 
-    def finer_grid(self) -> VoxelGrid:
-        """The field at twice the resolution, on what pruning leaves and the voxels around it."""
+    def finer_grid(self, silhouettes: Silhouettes | None) -> VoxelGrid:
+        """The field at twice the resolution: what pruning leaves and the voxels around it, inside the silhouettes."""
         grid = self.grid
         kept = grid.coordinates[self.visible(self._recipe.prune_weight)]
-        fine = children(dilate(kept, grid.resolution))
         x, y, z = grid.resolution
         result = VoxelGrid((2 * x, 2 * y, 2 * z), grid.scene_bounds, grid.sh_degree, device=grid.device)
+        fine = children(dilate(kept, grid.resolution))
+        if silhouettes is not None:
+            slack = self._recipe.hull_slack * max(result.voxel_size)
+            fine = fine[silhouettes.carve(result.world_positions(fine), slack)]
         result.set_rows(fine, self._kernels.resample(self.field, fine, (0.5, 0.5, 0.5)))
         return result
 

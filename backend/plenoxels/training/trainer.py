@@ -81,6 +81,7 @@ class Trainer:
         """
         self._dataset, self._config, self._recipe = dataset, config, recipe
         self._kernels: Kernels = open_kernels(device, threads)
+        self._threads = threads
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self._clock = Clock()
         self._speed = SpeedMeter()
@@ -119,7 +120,6 @@ class Trainer:
             stage = self._go_on(resume, pool) if resume else self._begin(observer, pool, silhouettes)
         if resume is None:
             self._prepared_seconds = self._clock.seconds
-        del silhouettes
         cancelled = False
         while not (cancelled := observer.should_stop()):
             with self._clock.running():
@@ -127,7 +127,7 @@ class Trainer:
                 if fraction >= 1:
                     break
                 while self._stage_index < self._last_stage and fraction >= self._stage_ends()[self._stage_index]:
-                    stage = self._next_stage(stage, pool)
+                    stage = self._next_stage(stage, pool, silhouettes)
                 self._work_until_report(stage)
             self._tell(stage, observer, held_out)
         self._evaluation_due = self._preview_due = 0.0
@@ -156,7 +156,7 @@ class Trainer:
         pool = PhotoPool(dataset.train, photos, self._config, self._kernels.device)
         silhouettes = None
         if dataset.has_alpha and self._recipe.use_alpha:
-            silhouettes = Silhouettes(dataset.train, photos)
+            silhouettes = Silhouettes(dataset.train, photos, self._threads)
         held_out = None
         if dataset.test:
             held = dataset.load_photos(dataset.test, lambda done, _: loaded(done, len(dataset.train)))
@@ -164,10 +164,8 @@ class Trainer:
         return pool, held_out, silhouettes
 
     def _begin(self, observer: TrainingObserver, pool: PhotoPool, silhouettes: Silhouettes | None) -> Stage:
-        def carved(_share: float) -> None:
-            observer.report(TrainingProgress("carving", "Carving the visual hull from the silhouettes"))
-
-        grid = first_grid(self._dataset, silhouettes, self._config, self._recipe, carved)
+        observer.report(TrainingProgress("carving", "Carving the visual hull from the silhouettes"))
+        grid = first_grid(self._dataset, silhouettes, self._config, self._recipe)
         return self._stage(grid.to(self._kernels.device), pool)
 
     def _go_on(self, resume: TrainingSnapshot, pool: PhotoPool) -> Stage:
@@ -198,8 +196,8 @@ class Trainer:
     def _stage(self, grid: VoxelGrid, pool: PhotoPool) -> Stage:
         return Stage(grid, pool, self._kernels, self._config, self._recipe, self._generator)
 
-    def _next_stage(self, stage: Stage, pool: PhotoPool) -> Stage:
-        grid = stage.finer_grid()
+    def _next_stage(self, stage: Stage, pool: PhotoPool, silhouettes: Silhouettes | None) -> Stage:
+        grid = stage.finer_grid(silhouettes)
         if not grid.active_voxels:
             raise DatasetInvalid(
                 "Every voxel became transparent: the photos and camera poses do not fit each other.",

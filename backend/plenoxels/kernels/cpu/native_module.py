@@ -26,20 +26,23 @@ class NativeKernels:
     resample: Any
 
 
-def _source() -> str:
-    """All headers as one text, so that neither the path of the package nor its letters matter to the compiler."""
+def native_options(*headers: str) -> dict[str, Any]:
+    """A Warp module's options for native code from these headers, in their order.
+
+    The headers go in as text, so that neither the path of the package nor its letters matter to the compiler.
+    """
     folder = Path(__file__).parent / "native"
-    return "\n".join((folder / name).read_text("utf-8").replace("#pragma once", "") for name in _HEADERS)
+    source = "\n".join((folder / name).read_text("utf-8").replace("#pragma once", "") for name in headers)
+    return {
+        "extra_build_options": wp.ModuleBuildOptions(extra_cpu_preamble=source),
+        "cpu_compiler_flags": _FLAGS,
+        "enable_backward": False,
+    }
 
 
 @cache
 def native_kernels(sh_degree: int) -> NativeKernels:
     """The kernels for one degree (0 to 3). Compiles: seconds when new, milliseconds from Warp's cache."""
-    options = {
-        "extra_build_options": wp.ModuleBuildOptions(extra_cpu_preamble=_source()),
-        "cpu_compiler_flags": _FLAGS,
-        "enable_backward": False,
-    }
     name = f"plenoxels_degree_{sh_degree}"
     scene = "*(const plenoxels::Field*)field, *(const plenoxels::Rays*)rays, *(const plenoxels::Settings*)settings, "
     work = "*(const plenoxels::Gradients*)gradients, *(plenoxels::Work*)work, begin, end"
@@ -87,7 +90,7 @@ def native_kernels(sh_degree: int) -> NativeKernels:
     def resample_native(field: wp.uint64, work: wp.uint64, begin: int, end: int): ...
 
     module = wp.get_module(name)
-    module.options.update(options)
+    module.options.update(native_options(*_HEADERS))
 
     @wp.kernel(module=module)
     def render(

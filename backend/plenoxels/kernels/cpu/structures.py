@@ -1,4 +1,4 @@
-"""The structures of native/field.h and native/optimise.h, member for member; pointers are plain addresses.
+"""The structures of the headers in native/, member for member; pointers are plain addresses.
 
 Whoever fills one keeps the tensors behind its addresses alive for as long as kernels run with it.
 """
@@ -84,6 +84,31 @@ class TotalVariation(ctypes.Structure):
 
 class Resample(ctypes.Structure):
     _fields_ = [("coordinates", _POINTER), ("rows", _POINTER), ("ratio", _FLOAT * 3), ("offset", _INT * 3)]
+
+
+class SilhouetteView(ctypes.Structure):
+    _fields_ = [
+        ("world_to_camera", _FLOAT * 12),
+        ("fl_x", _FLOAT),
+        ("fl_y", _FLOAT),
+        ("cx", _FLOAT),
+        ("cy", _FLOAT),
+        ("width", _INT),
+        ("height", _INT),
+        ("table", ctypes.c_int64),
+    ]
+
+
+class Carve(ctypes.Structure):
+    _fields_ = [
+        ("positions", _POINTER),
+        ("views", _POINTER),
+        ("tables", _POINTER),
+        ("kept", _POINTER),
+        ("view_count", _INT),
+        ("least_views", _INT),
+        ("slack", _FLOAT),
+    ]
 
 
 LOCK_COUNT = 16384
