@@ -10,6 +10,7 @@ from plenoxels.config import Compositing, PlenoxelConfig
 from plenoxels.datasets import Dataset, open_dataset
 from plenoxels.errors import DatasetInvalid, ResumeInvalid
 from plenoxels.evaluation import evaluate_views
+from plenoxels.kernels.cuda.kernels import CudaKernels
 from plenoxels.render import FieldRenderer
 from plenoxels.training import Recipe, SilentObserver, Trainer, TrainingProgress, TrainingSnapshot
 from small_scene import write_small_scene
@@ -71,6 +72,17 @@ def test_training_converges_on_held_out_views(tmp_path, compositing):
     assert (low < -0.6).all()
     assert (high > 0.6).all()
     assert (high - low < 2.1).all(), "the hull makes the bounds tighter than what the cameras see"
+
+
+def test_the_cuda_kernels_train_as_well_as_the_native_ones(dataset, monkeypatch):
+    """The same Warp kernels that CUDA runs, on the CPU: everything around them must not care."""
+    recipe = _recipe(max_iterations=60, batch_rays=1024, max_resolution=16)
+    native = Trainer(dataset, CONFIG, recipe, device="cpu").run(SilentObserver())
+    monkeypatch.setattr("plenoxels.training.trainer.open_kernels", lambda device, threads: CudaKernels("cpu"))
+    trainer = Trainer(dataset, CONFIG, recipe)
+    assert "Warp" in trainer.device_description
+    warp = trainer.run(SilentObserver())
+    assert _held_out_psnr(dataset, warp) == pytest.approx(_held_out_psnr(dataset, native), abs=0.3)
 
 
 def test_training_without_alpha_finds_the_object(tmp_path):
