@@ -27,6 +27,9 @@ COMPOSITING_ITEMS = (
     ("encoded", "Encoded", "Composite encoded values as published: exact under the Raw view transform only"),
 )
 
+RELATIVE_PATH = {"PATH_SUPPORTS_BLEND_RELATIVE"}
+"""Every reader resolves `//` by bpy.path.abspath."""
+
 
 def training_properties() -> dict[str, Any]:
     """The options of one run: once for the scene, once for the operator."""
@@ -35,6 +38,7 @@ def training_properties() -> dict[str, Any]:
             name="Dataset",
             description="Folder of photos with transforms_train.json (NeRF-synthetic layout)",
             subtype="DIR_PATH",
+            options=RELATIVE_PATH,
         ),
         "preset": props.EnumProperty(
             name="Preset", description="Quality against time", items=PRESET_ITEMS, default="standard"
@@ -82,6 +86,7 @@ def training_properties() -> dict[str, Any]:
         name="Output",
         description="Folder that takes the jobs, one new folder each; empty: the extension's own folder",
         subtype="DIR_PATH",
+        options=RELATIVE_PATH,
     ),
     job_folder=props.StringProperty(name="Job", description="Folder of this scene's training job", subtype="DIR_PATH"),
 )

@@ -29,11 +29,12 @@ def write_failure(error: OSError, path: Path) -> PlenoxelError:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """A temporary path in `path`'s folder; when the block ends well, its file is flushed and takes the name `path`.
 
     The temporary name keeps the suffix (writers pick their format by it) and starts with a dot. After a failure nothing
-    of it is left and an older `path` is untouched.
+    of it is left and an older `path` is untouched. With `durable` false nobody waits for the disk: readers still see
+    the old or the new file, but after a power cut it may be the old one.
 
     Raises:
         DiskFull, NotWritable: the disk refused.
@@ -42,9 +43,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         try:
             yield temporary
-            _flush(temporary)
+            if durable:
+                _flush(temporary)
             _replace(temporary, path)
-            _flush_folder(path.parent)
+            if durable:
+                _flush_folder(path.parent)
         except OSError as error:
             raise write_failure(error, path) from error
     finally:
@@ -59,15 +62,16 @@ def remove_leftovers(folder: Path) -> None:
             leftover.unlink()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replaces a file atomically. Raises DiskFull, NotWritable."""
-    with replacing(path) as temporary:
+def write_bytes(path: Path, data: bytes, durable: bool = True) -> None:
+    """Replaces a file atomically (`replacing`). Raises DiskFull, NotWritable."""
+    with replacing(path, durable) as temporary:
         temporary.write_bytes(data)
 
 
-def write_json(path: Path, values: Any) -> None:
+def write_json(path: Path, values: Any, durable: bool = True) -> None:
     """Replaces a JSON file atomically (strict JSON: NaN is refused). Raises DiskFull, NotWritable, ValueError."""
-    write_bytes(path, (json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8"))
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8"), durable)
 
 
 def make_folder(path: Path) -> None:

@@ -98,7 +98,8 @@ class JobFolder:
 
     def write_status(self, status: JobStatus) -> None:
         """Replaces status.json. Raises DiskFull, NotWritable."""
-        write_json(self.path / "status.json", status.to_json())
+        # It is true for a second: waiting for the disk would only let it grow old.
+        write_json(self.path / "status.json", status.to_json(), durable=False)
 
     def read_status(self) -> JobStatus:
         """The status that was written last. Raises OSError, ValueError."""
