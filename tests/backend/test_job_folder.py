@@ -194,10 +194,10 @@ def test_status_is_fresh_while_the_trainer_is_busy_and_never_written_too_often(t
         time.sleep(3.2)  # silence: the heartbeat alone
         assert time.time() - raw_status(job.path)["updated"] < 2.1
     gaps = [later - earlier for earlier, later in itertools.pairwise(writes)]
-    assert busy >= 2
+    assert 3 <= busy <= 5
+    assert 1 <= len(writes) - busy <= 3
     assert min(gaps) > 0.45, "at most twice a second"
     assert max(gaps) < 2.1, "at least every two seconds"
-    assert len(writes) > busy, "silence is no reason to let it grow old"
     assert 0.02 < raw_status(job.path)["progress"] < 0.98
     assert raw_status(job.path)["memory_mb"] > 20
 
