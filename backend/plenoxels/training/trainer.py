@@ -127,7 +127,10 @@ class Trainer:
                 if fraction >= 1:
                     break
                 while self._stage_index < self._last_stage and fraction >= self._stage_ends()[self._stage_index]:
-                    stage = self._next_stage(stage, pool, silhouettes)
+                    grid = self._finer_grid(stage, silhouettes)
+                    del stage  # its buffers go before the next stage's are made
+                    stage = self._stage(grid, pool)
+                    self._stage_index += 1
                 self._work_until_report(stage)
             self._tell(stage, observer, held_out)
         self._evaluation_due = self._preview_due = 0.0
@@ -196,16 +199,15 @@ class Trainer:
     def _stage(self, grid: VoxelGrid, pool: PhotoPool) -> Stage:
         return Stage(grid, pool, self._kernels, self._config, self._recipe, self._generator)
 
-    def _next_stage(self, stage: Stage, pool: PhotoPool, silhouettes: Silhouettes | None) -> Stage:
+    @staticmethod
+    def _finer_grid(stage: Stage, silhouettes: Silhouettes | None) -> VoxelGrid:
         grid = stage.finer_grid(silhouettes)
         if not grid.active_voxels:
             raise DatasetInvalid(
                 "Every voxel became transparent: the photos and camera poses do not fit each other.",
                 "Check the poses, or lower prune_weight.",
             )
-        del stage  # its buffers go before the next stage's are made
-        self._stage_index += 1
-        return self._stage(grid, pool)
+        return grid
 
     @property
     def _last_stage(self) -> int:
