@@ -33,6 +33,17 @@ class Running:
             self.report({"WARNING"}, warning)
 
 
+class RunningOnField(Running):
+    """Mixed into operators that need a field in the scene."""
+
+    @classmethod
+    def poll(cls: Any, context: bpy.types.Context) -> bool:
+        if shown_field(context) is None:
+            cls.poll_message_set("Import a field first")
+            return False
+        return True
+
+
 def scene_of(context: bpy.types.Context) -> bpy.types.Scene:
     assert context.scene is not None
     return context.scene

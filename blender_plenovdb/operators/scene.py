@@ -6,7 +6,7 @@ import bpy
 
 from .. import api
 from ..declared import declared, props
-from .running import Running, field_of, job_folder_of, scene_of, shown_field
+from .running import Running, RunningOnField, field_of, job_folder_of, scene_of
 
 
 @declared(
@@ -53,7 +53,7 @@ class PLENOVDB_OT_import_cameras(Running, bpy.types.Operator):
         default=True,
     ),
 )
-class PLENOVDB_OT_setup_scene(Running, bpy.types.Operator):
+class PLENOVDB_OT_setup_scene(RunningOnField, bpy.types.Operator):
     """Set world, view transform, Cycles and camera so that renders show what the trainer saw"""
 
     bl_idname = "plenovdb.setup_scene"
@@ -63,13 +63,6 @@ class PLENOVDB_OT_setup_scene(Running, bpy.types.Operator):
     camera: str
     object_name: str
     pixel_exact: bool
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if shown_field(context) is None:
-            cls.poll_message_set("Import a field first")
-            return False
-        return True
 
     def run(self, context: bpy.types.Context) -> None:
         scene = scene_of(context)

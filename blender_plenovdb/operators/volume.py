@@ -9,7 +9,7 @@ import bpy
 
 from .. import api
 from ..declared import declared, props
-from .running import Running, field_of, job_folder_of, scene_of, shown_field
+from .running import Running, RunningOnField, field_of, job_folder_of, scene_of
 
 
 @declared(
@@ -53,7 +53,7 @@ class PLENOVDB_OT_import_field(Running, bpy.types.Operator):
     level=props.IntProperty(name="Level", description="Level of detail, 0 is the finest", min=0, max=31),
     object_name=props.StringProperty(name="Object", description="The volume; empty: the active one, else the first"),
 )
-class PLENOVDB_OT_set_level(Running, bpy.types.Operator):
+class PLENOVDB_OT_set_level(RunningOnField, bpy.types.Operator):
     """Show this level of detail; transform, material and animation stay as they are"""
 
     bl_idname = "plenovdb.set_level"
@@ -62,13 +62,6 @@ class PLENOVDB_OT_set_level(Running, bpy.types.Operator):
 
     level: int
     object_name: str
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if shown_field(context) is None:
-            cls.poll_message_set("Import a field first")
-            return False
-        return True
 
     def run(self, context: bpy.types.Context) -> None:
         api.set_level_of_detail(field_of(context, self.object_name), self.level)
