@@ -1,4 +1,4 @@
-"""Kernels written in Warp's Python: for CUDA, and on the CPU as a check of their numbers."""
+"""Kernels for CUDA: a warp works on each ray. They run on the CPU too, one lane alone, as a check of their numbers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import torch
 import warp as wp
 
-from plenoxels.kernels.cuda.arrays import field_arrays, flat, setting_values
-from plenoxels.kernels.cuda.warp_kernels import warp_kernels
+from plenoxels.kernels.cuda import structures
+from plenoxels.kernels.cuda.arrays import address, native_field, native_gradients, native_rays, native_settings
+from plenoxels.kernels.cuda.native_module import BLOCK_THREADS, LANES, cuda_module
 from plenoxels.kernels.interface import (
     BatchStatistics,
     Field,
@@ -29,119 +30,82 @@ class CudaKernels:
         if self.device == torch.device("cuda"):
             self.device = torch.device("cuda", torch.cuda.current_device())
         self._warp_device = wp.device_from_torch(self.device)
+        self._lanes = LANES if self.device.type == "cuda" else 1
         name = f" {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else " (Warp kernels)"
         self.description = f"{self.device}{name}"
 
     def prepare(self, sh_degree: int) -> None:
-        wp.load_module(warp_kernels(sh_degree).module, device=self._warp_device)
+        block = BLOCK_THREADS if self.device.type == "cuda" else 1
+        wp.load_module(cuda_module(sh_degree).module, device=self._warp_device, block_dim=block)
 
     def render(self, field: Field, rays: RayBatch, settings: MarchSettings) -> tuple[torch.Tensor, torch.Tensor]:
-        _, pixels, transmittance = self._render(field, rays, setting_values(settings))
+        pixels = torch.empty(len(rays), 3, device=self.device)
+        transmittance = torch.empty(len(rays), device=self.device)
+        native = native_rays(rays, pixels=pixels, transmittance=transmittance)
+        arguments = [native_field(field), native, native_settings(settings), native_gradients(None)]
+        self._launch(field, "render", (len(rays), self._lanes), arguments)
         return pixels, transmittance
 
     def loss_gradients(
         self, field: Field, rays: RayBatch, targets: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
     ) -> BatchStatistics:
+        totals = torch.zeros(3, dtype=torch.float64, device=self.device)
         scale = 2 / (3 * max(1, len(rays)))
-        return self._gradients(field, rays, targets, setting_values(settings, scale), gradients)
+        self._gradients(field, rays, targets, native_settings(settings, scale), native_gradients(gradients, totals))
+        squared_error, marched, coloured = totals.tolist()  # the step's one wait for the device
+        return BatchStatistics(squared_error, int(marched), int(coloured))
 
     def pixel_gradients(
         self, field: Field, rays: RayBatch, by_pixel: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
     ) -> None:
-        self._gradients(field, rays, by_pixel, setting_values(settings, 1.0, targets_are_gradients=True), gradients)
+        native = native_settings(settings, 1.0, targets_are_gradients=True)
+        self._gradients(field, rays, by_pixel, native, native_gradients(gradients))
 
     def rmsprop_step(self, field: Field, gradients: GradientBuffers, rates: RmsPropRates) -> int:
-        kernels, arrays, count = warp_kernels(field.grid.sh_degree), field_arrays(field), field.grid.active_voxels
-        visibility = flat(gradients.visibility)
-        self._launch(
-            kernels.rmsprop,
-            (count, field.grid.layout.width),
-            [
-                arrays,
-                flat(gradients.rows),
-                flat(gradients.mean_square),
-                visibility,
-                rates.density,
-                rates.sh,
-                rates.decay,
-                rates.density_epsilon,
-                rates.sh_epsilon,
-            ],
-        )
         touched = torch.zeros(1, dtype=torch.int32, device=self.device)
-        self._launch(
-            kernels.finish_step, count, [arrays, visibility, flat(gradients.greatest_visibility), flat(touched)]
-        )
+        state = structures.RmsProp()
+        state.gradients = address(gradients.rows)
+        state.mean_square = address(gradients.mean_square)
+        state.visibility = address(gradients.visibility)
+        state.greatest_visibility = address(gradients.greatest_visibility)
+        state.touched = address(touched)
+        state.density_rate, state.sh_rate, state.decay = rates.density, rates.sh, rates.decay
+        state.density_epsilon, state.sh_epsilon = rates.density_epsilon, rates.sh_epsilon
+        groups = -(-field.grid.active_voxels // self._lanes)
+        self._launch(field, "rmsprop", (groups, self._lanes), [native_field(field), state])
         return int(touched)
 
     def total_variation(
         self, field: Field, gradients: GradientBuffers, first: int, count: int, density_scale: float, sh_scale: float
     ) -> None:
-        kernels = warp_kernels(field.grid.sh_degree)
-        self._launch(
-            kernels.total_variation,
-            (count, field.grid.layout.width),
-            [field_arrays(field), flat(gradients.rows), flat(gradients.visibility), first, density_scale, sh_scale],
-        )
+        variation = structures.TotalVariation()
+        variation.density_scale, variation.sh_scale = density_scale, sh_scale
+        arguments = [native_field(field), native_gradients(gradients), variation, first]
+        self._launch(field, "total_variation", (count, field.grid.layout.width), arguments)
 
     def resample(self, field: Field, coordinates: torch.Tensor, ratio: tuple[float, float, float]) -> torch.Tensor:
+        coordinates = coordinates.to(self.device, torch.int32).contiguous()
         rows = torch.zeros(len(coordinates), field.grid.layout.width, device=self.device)
-        inputs = [
-            field_arrays(field),
-            wp.from_torch(coordinates.to(torch.int32).contiguous(), dtype=wp.vec3i),
-            wp.vec3(*ratio),
-            wp.vec3i(*field.bricks.offset),
-            flat(rows),
-        ]
-        self._launch(warp_kernels(field.grid.sh_degree).resample, len(coordinates), inputs)
+        work = structures.Resample()
+        work.coordinates, work.rows = address(coordinates), address(rows)
+        work.ratio, work.offset = wp.vec3(*ratio), wp.vec3i(*field.bricks.offset)
+        self._launch(field, "resample", tuple(rows.shape), [native_field(field), work])
         return rows
 
-    def _render(self, field: Field, rays: RayBatch, settings: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        composites, pixels = torch.empty(2, len(rays), 3, device=self.device)
-        transmittance = torch.empty(len(rays), device=self.device)
-        self._launch(
-            warp_kernels(field.grid.sh_degree).render,
-            len(rays),
-            [
-                field_arrays(field),
-                settings,
-                *self._ray_arrays(rays),
-                wp.from_torch(composites, dtype=wp.vec3),
-                wp.from_torch(pixels, dtype=wp.vec3),
-                flat(transmittance),
-            ],
+    def _gradients(self, field: Field, rays: RayBatch, targets: torch.Tensor, settings: Any, gradients: Any) -> None:
+        if targets.shape != (len(rays), 3) or targets.dtype != torch.float32 or not targets.is_contiguous():
+            raise ValueError(f"Targets of shape {tuple(targets.shape)}; expected contiguous float32 [{len(rays)}, 3].")
+        arguments = [native_field(field), native_rays(rays, targets), settings, gradients]
+        self._launch(field, "render_with_gradients", (len(rays), self._lanes), arguments)
+
+    def _launch(self, field: Field, kernel: str, dim: tuple[int, ...], arguments: list[Any]) -> None:
+        """Queues a kernel behind torch's own work."""
+        on_gpu = self.device.type == "cuda"
+        wp.launch(
+            getattr(cuda_module(field.grid.sh_degree), kernel),
+            dim=dim,
+            inputs=arguments,
+            device=self._warp_device,
+            stream=wp.stream_from_torch(torch.cuda.current_stream(self.device)) if on_gpu else None,
+            block_dim=BLOCK_THREADS,  # whole warps, so that none is split between rays
         )
-        return composites, pixels, transmittance
-
-    def _gradients(
-        self, field: Field, rays: RayBatch, targets: torch.Tensor, settings: Any, gradients: GradientBuffers
-    ) -> BatchStatistics:
-        composites, pixels, _ = self._render(field, rays, settings)
-        squared_errors = torch.empty(len(rays), device=self.device)
-        coloured = torch.empty(len(rays), dtype=torch.int32, device=self.device)
-        self._launch(
-            warp_kernels(field.grid.sh_degree).gradients,
-            len(rays),
-            [
-                field_arrays(field),
-                settings,
-                *self._ray_arrays(rays),
-                wp.from_torch(composites, dtype=wp.vec3),
-                wp.from_torch(pixels, dtype=wp.vec3),
-                wp.from_torch(targets, dtype=wp.vec3),
-                flat(gradients.rows),
-                flat(gradients.visibility),
-                flat(squared_errors),
-                flat(coloured),
-            ],
-        )
-        samples = int(coloured.sum())
-        return BatchStatistics(squared_error=float(squared_errors.double().sum()), marched=samples, coloured=samples)
-
-    def _ray_arrays(self, rays: RayBatch) -> list[Any]:
-        jitter = rays.jitter if rays.jitter is not None else torch.empty(0, device=self.device)
-        return [wp.from_torch(rays.origins, dtype=wp.vec3), wp.from_torch(rays.directions, dtype=wp.vec3), flat(jitter)]
-
-    def _launch(self, kernel: Any, dim: int | tuple[int, ...], inputs: list[Any]) -> None:
-        stream = wp.stream_from_torch(torch.cuda.current_stream(self.device)) if self.device.type == "cuda" else None
-        wp.launch(kernel, dim=dim, inputs=inputs, device=self._warp_device, stream=stream)
