@@ -1,5 +1,6 @@
 """Held-out quality of fields."""
 
-from plenoxels.evaluation.evaluate import EvaluationResult, evaluate_views, psnr
+from plenoxels.evaluation.evaluate import EvaluationResult, ViewScores, evaluate_views
+from plenoxels.evaluation.measures import psnr, ssim
 
-__all__ = ["EvaluationResult", "evaluate_views", "psnr"]
+__all__ = ["EvaluationResult", "ViewScores", "evaluate_views", "psnr", "ssim"]

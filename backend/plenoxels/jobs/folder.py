@@ -89,6 +89,22 @@ class JobFolder:
         return self.path / "evaluation.json"
 
     @property
+    def contact_sheet(self) -> Path:
+        return self.path / "evaluation.png"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
     def preview(self) -> Path:
         return self.path / "preview.png"
 
@@ -125,6 +141,12 @@ class JobFolder:
 
         with replacing(self.preview) as temporary:
             Image.fromarray(image).save(temporary, compress_level=3)
+
+    def drop_evaluation(self) -> None:
+        """Takes the figures of an earlier field away: those of this one were not measured."""
+        with contextlib.suppress(OSError):
+            for path in (self.evaluation, self.contact_sheet):
+                path.unlink(missing_ok=True)
 
     @property
     def is_cancel_requested(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from plenoxels.config import PlenoxelConfig
 from plenoxels.errors import DiskFull, NotWritable
 from plenoxels.jobs.folder import JobFolder
 from plenoxels.jobs.memory import memory_mb
+from plenoxels.jobs.records import TrainingRecords
 from plenoxels.jobs.status import JobStage, JobStatus
 from plenoxels.neuralvdb.checkpoint import checkpoint_path, remove_older, save_checkpoint
 from plenoxels.neuralvdb.metadata import FieldMetadata, TrainingRecord
@@ -45,11 +47,15 @@ class JobObserver:
 
     Use as a context manager: inside, status.json is written at every change, at most twice a second, and at least
     every 2 seconds, also while the trainer is busy elsewhere.
+
+    Attributes:
+        records: the training's history and curves.
     """
 
     def __init__(self, folder: JobFolder, console: JobConsole, dataset: str, config: PlenoxelConfig) -> None:
         self._folder, self._console = folder, console
         self._dataset, self._config = dataset, config
+        self.records = TrainingRecords(folder, console.note)
         self._status = JobStatus(pid=os.getpid())
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -65,6 +71,7 @@ class JobObserver:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.records.finish_training()  # also that of a training that failed
         self._closed = True
         self._wake.set()
         self._heartbeat.join()
@@ -110,11 +117,13 @@ class JobObserver:
             resolution=progress.resolution,
             voxels=progress.voxels,
         )
+        self.records.report(progress)
 
     def should_stop(self) -> bool:
         return self._stop.is_set() or self._folder.is_cancel_requested
 
     def preview(self, image: NDArray[np.uint8]) -> None:
+        self.records.preview(image)
         try:
             self._folder.write_preview(image)
         except (DiskFull, NotWritable) as error:
@@ -142,6 +151,11 @@ class JobObserver:
             return
         self._written = remove_older([*self._written, path], _KEPT_CHECKPOINTS, self._protected)
         self.update(checkpoint=relative)
+
+    def note(self, line: str) -> None:
+        self._console.note(line)
+        with suppress(DiskFull, NotWritable):
+            self._folder.append_event("note", message=line)
 
     def _beat(self) -> None:
         last = 0.0

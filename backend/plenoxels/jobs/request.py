@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from plenoxels import __version__
 from plenoxels import checked_json as check
 
+_T = TypeVar("_T")
 FORMAT_VERSION = 1
 MAX_BYTES = check.MIB
 PRESETS = ("draft", "standard", "high")
@@ -18,6 +19,7 @@ COMPOSITING = ("linear", "encoded")
 DEFAULT_LEVELS = 2
 MAX_LEVELS = 8
 MAX_THREADS = 1024
+MAX_SEED = 2**31 - 1
 
 
 def launcher() -> str:
@@ -43,6 +45,8 @@ class TrainingOptions:
         compositing: `linear` or `encoded`.
         levels: levels of detail coarser than the field.
         resume: a checkpoint to go on from, or None.
+        seed: of everything drawn at random, or None for the recipe's.
+        deterministic: the same bits each time.
         settings: single settings of the recipe or the model, name to text (`--set`).
     """
 
@@ -54,6 +58,8 @@ class TrainingOptions:
     compositing: str = "linear"
     levels: int = DEFAULT_LEVELS
     resume: Path | None = None
+    seed: int | None = None
+    deterministic: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +72,8 @@ class TrainingOptions:
             "compositing": self.compositing,
             "levels": self.levels,
             "resume": None if self.resume is None else str(self.resume),
+            "seed": self.seed,
+            "deterministic": self.deterministic,
             "set": dict(self.settings),
         }
 
@@ -73,7 +81,7 @@ class TrainingOptions:
     def from_json(cls, values: Mapping[str, Any]) -> TrainingOptions:
         """Raises ValueError: half a sentence that names the value at fault."""
         seconds, threads, resume = (values.get(name) for name in ("max_seconds", "threads", "resume"))
-        levels = values.get("levels")
+        levels, seed = values.get("levels"), values.get("seed")
         settings = check.mapping(values.get("set", {}), "set")
         return cls(
             preset=_choice(values.get("preset", "standard"), "preset", PRESETS),
@@ -84,6 +92,8 @@ class TrainingOptions:
             compositing=_choice(values.get("compositing", "linear"), "compositing", COMPOSITING),
             levels=DEFAULT_LEVELS if levels is None else check.integer(levels, "levels", 0, MAX_LEVELS),
             resume=None if resume is None else Path(check.text(resume, "resume")),
+            seed=None if seed is None else check.integer(seed, "seed", 0, MAX_SEED),
+            deterministic=_choice(values.get("deterministic", False), "deterministic", (False, True)),
             settings={check.text(name, "set"): check.text(str(value), name) for name, value in settings.items()},
         )
 
@@ -129,7 +139,8 @@ class JobRequest:
         )
 
 
-def _choice(value: Any, name: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"'{name}' is {value!r}; it must be one of {', '.join(allowed)}")
-    return str(value)
+def _choice(value: Any, name: str, allowed: tuple[_T, ...]) -> _T:
+    for choice in allowed:
+        if type(value) is type(choice) and value == choice:
+            return choice
+    raise ValueError(f"'{name}' is {value!r}; it must be one of {', '.join(map(str, allowed))}")

@@ -7,6 +7,7 @@ import errno
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,10 +25,11 @@ from plenoxels.errors import (
     OutOfMemory,
     PlenoxelError,
     ResumeInvalid,
+    is_out_of_memory,
 )
-from plenoxels.evaluation.evaluate import EvaluationResult, evaluate_views
 from plenoxels.files import write_json
 from plenoxels.jobs.folder import JobFolder
+from plenoxels.jobs.measuring import measure_field
 from plenoxels.jobs.observer import TRAINING_ENDS, JobConsole, JobObserver
 from plenoxels.jobs.request import JobRequest, TrainingOptions
 from plenoxels.jobs.status import JobError, JobStage, JobState, JobStatus
@@ -35,15 +37,12 @@ from plenoxels.neuralvdb.checkpoint import load_checkpoint
 from plenoxels.neuralvdb.levels_of_detail import write_levels
 from plenoxels.neuralvdb.metadata import FieldMetadata, TrainingRecord
 from plenoxels.neuralvdb.openvdb_module import load_openvdb
-from plenoxels.neuralvdb.vdb_reader import read_field
 from plenoxels.neuralvdb.vdb_writer import write_field
-from plenoxels.render.renderer import FieldRenderer
 from plenoxels.training.progress import TrainingSnapshot
 from plenoxels.training.recipe import Recipe
 from plenoxels.training.trainer import Trainer, TrainingResult
 
 _MODEL_SETTINGS = ("sh_degree", "step_fraction", "weight_threshold", "transmittance_threshold", "background")
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 def run_training_job(request: JobRequest, folder: Path, console: JobConsole) -> JobStatus:
@@ -114,10 +113,13 @@ def recipe_and_config(options: TrainingOptions) -> tuple[Recipe, PlenoxelConfig]
     except ValueError as error:
         raise ValueError(f"A setting of the model is no number: {error}.") from None
     config = PlenoxelConfig(compositing=Compositing(options.compositing), **values)
-    recipe = Recipe.preset(options.preset).with_overrides(settings)
     if options.max_seconds is not None:
-        recipe = recipe.with_overrides({"max_seconds": str(options.max_seconds)})
-    return recipe, config
+        settings["max_seconds"] = str(options.max_seconds)
+    if options.seed is not None:
+        settings["seed"] = str(options.seed)
+    if options.deterministic:
+        settings["deterministic"] = "true"
+    return Recipe.preset(options.preset).with_overrides(settings), config
 
 
 class _Run:
@@ -147,8 +149,16 @@ class _Run:
         observer.update(state=JobState.RUNNING, device=trainer.device_description, message="Loading photos")
         counts = f"{len(dataset.train)} photos, {len(dataset.test)} held out"
         self._console.note(f"Training on {dataset.name}: {counts}, {trainer.device_description}")
+        before = time.process_time()
         result = trainer.run(observer, resume)
-        self._job.append_event("trained", iterations=result.iterations, seconds=round(result.seconds, 3))
+        self._job.append_event(
+            "trained",
+            iterations=result.iterations,
+            seconds=round(result.seconds, 3),
+            cpu_seconds=round(time.process_time() - before, 3),
+            rays=result.rays,
+        )
+        observer.records.finish_training()
         return self._finish(dataset, result)
 
     def _load_resume(self) -> TrainingSnapshot | None:
@@ -193,8 +203,12 @@ class _Run:
         write_field(job.field, grid, metadata)
         # The field first: where there is no space for both, it is what people want.
         observer.checkpoint(result.snapshot)
-        evaluation = None if result.cancelled else self._evaluate(dataset)
-        if evaluation is not None:
+        evaluation = None
+        if not result.cancelled:
+            evaluation = measure_field(job, dataset, observer, self._options.device, self._options.threads)
+        if evaluation is None:
+            job.drop_evaluation()
+        else:
             # The same voxels once more, now with the figure that was measured on them.
             metadata = replace(metadata, training=replace(record, held_out_psnr=evaluation.psnr))
             write_field(job.field, grid, metadata)
@@ -202,13 +216,17 @@ class _Run:
         observer.update(stage=JobStage.EXPORTING, message="Writing levels of detail", progress=0.98)
         levels = [job.field, *write_levels(job.field, grid, metadata, self._options.levels)]
         psnr = metadata.training.held_out_psnr
-        measured = "" if psnr is None else f", held-out PSNR {psnr:.2f} dB"
+        observer.update(message="Drawing the learning curves", progress=0.99)
+        title = f"{dataset.name}: {result.iterations:,} steps in {result.seconds:.0f} s"
+        observer.records.draw(title, evaluation.psnr if evaluation else None)
+        measured = "" if psnr is None else f", held-out {evaluation.summary() if evaluation else f'PSNR {psnr:.2f} dB'}"
         state = JobState.CANCELLED if result.cancelled else JobState.FINISHED
         word = "Cancelled" if result.cancelled else "Finished"
         return {
             "state": state,
             "stage": JobStage.DONE,
-            "message": f"{word} after {result.seconds:.0f} s and {result.iterations:,} steps{measured}",
+            "message": f"{word} after {result.seconds:.0f} s and {result.iterations:,} steps{measured}"
+            + (", on a coarser grid than asked for: memory was short" if result.coarsened else ""),
             "progress": 1.0,
             "iteration": result.iterations,
             "seconds": result.seconds,
@@ -220,32 +238,6 @@ class _Run:
             "levels": tuple(job.relative(path) for path in levels),
         }
 
-    def _evaluate(self, dataset: Dataset) -> EvaluationResult | None:
-        """Held-out quality of the file that was written, or None without held-out views or when asked to stop."""
-        observer = self._observer
-        if not dataset.test:
-            return None
-        grid, metadata = read_field(self._job.field)
-        renderer = FieldRenderer(grid, metadata.config, self._options.device, self._options.threads)
-
-        def show(done: int, total: int) -> None:
-            observer.update(
-                stage=JobStage.EVALUATING,
-                message=f"Measuring held-out views: {done} of {total}",
-                progress=TRAINING_ENDS + 0.05 * done / total,
-            )
-            if observer.should_stop():
-                raise _StopEvaluating
-
-        try:
-            return evaluate_views(renderer, dataset, dataset.test, show)
-        except _StopEvaluating:
-            return None
-
-
-class _StopEvaluating(Exception):
-    """The user wants to stop while views are measured."""
-
 
 def _failure(error: JobError) -> dict[str, Any]:
     return {"state": JobState.FAILED, "message": error.message, "eta_seconds": None, "error": error}
@@ -253,7 +245,7 @@ def _failure(error: JobError) -> dict[str, Any]:
 
 def _known_failure(error: BaseException, folder: Path) -> PlenoxelError | None:
     """What an error of the system means to a user, or None where it is a fault of this program."""
-    if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _MEMORY_WORDS):
+    if is_out_of_memory(error):
         return OutOfMemory(
             "There was not enough memory for this training.",
             "Use --downscale 2, a lower preset, or --set max_resolution=128; or close other programs.",
