@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from plenoxels.errors import PlenoxelError
     from plenoxels.evaluation import EvaluationResult, evaluate_views
     from plenoxels.grid import VoxelGrid
+    from plenoxels.kernels import RayBatch
     from plenoxels.neuralvdb import FieldMetadata, read_field, write_field, write_levels
-    from plenoxels.render import FieldRenderer
+    from plenoxels.render import DifferentiableRenderer, FieldRenderer
     from plenoxels.training import Recipe, Trainer, TrainingResult
 
 # Torch's OpenMP workers spin after each operation unless told otherwise before torch is first imported; beside a busy
@@ -34,20 +35,23 @@ _ROOMS = {
     "errors": ("PlenoxelError",),
     "evaluation": ("EvaluationResult", "evaluate_views"),
     "grid": ("VoxelGrid",),
+    "kernels": ("RayBatch",),
     "neuralvdb": ("FieldMetadata", "read_field", "write_field", "write_levels"),
-    "render": ("FieldRenderer",),
+    "render": ("DifferentiableRenderer", "FieldRenderer"),
     "training": ("Recipe", "Trainer", "TrainingResult"),
 }
 
 __all__ = [
     "Compositing",
     "Dataset",
+    "DifferentiableRenderer",
     "EvaluationResult",
     "FieldMetadata",
     "FieldRenderer",
     "Intrinsics",
     "PlenoxelConfig",
     "PlenoxelError",
+    "RayBatch",
     "Recipe",
     "Trainer",
     "TrainingResult",

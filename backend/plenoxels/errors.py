@@ -76,3 +76,17 @@ class OpenVDBMissing(PlenoxelError, ImportError):
     """No OpenVDB module could be found (also an ImportError, as the storage API promises)."""
 
     code = "openvdb_missing"
+
+
+_MEMORY_WORDS = (
+    "out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "failed to allocate",
+    "bad_alloc",
+)  # fmt: skip
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of ours, Python's, torch's or the system's means that memory ran out."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError | OutOfMemory) or (
+        isinstance(error, RuntimeError | OSError) and any(known in words for known in _MEMORY_WORDS)
+    )

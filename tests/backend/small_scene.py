@@ -65,3 +65,12 @@ def write_small_scene(
             json.dumps({"camera_angle_x": angle, "frames": frames}), "utf-8"
         )
     return folder
+
+
+def two_pictures(height: int, width: int, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """A picture and the photo it is a noisy copy of, float32 [height, width, 3]; the photo is within 0..1."""
+    random = np.random.default_rng(height * width)
+    y, x = np.mgrid[:height, :width][..., None]
+    photo = 0.5 + 0.4 * np.sin(0.2 * x + [0, 1, 2]) * np.cos(0.15 * y)
+    picture = photo + noise * random.standard_normal(photo.shape)
+    return picture.astype(np.float32), photo.astype(np.float32)

@@ -53,7 +53,8 @@ def test_a_claimed_folder_has_request_and_first_status(tmp_path: Path) -> None:
     values = json.loads((job.path / "request.json").read_text(encoding="utf-8"))
     assert set(values) == {"format_version", "created", "launcher", "dataset", "options"}
     assert set(values["options"]) == {
-        "preset", "max_seconds", "downscale", "device", "threads", "compositing", "levels", "resume", "set",
+        "preset", "max_seconds", "downscale", "device", "threads", "compositing", "levels", "resume", "seed",
+        "deterministic", "set",
     }  # fmt: skip
     assert values["options"]["set"] == {"seed": "3"}
     assert job.read_request() == replace(
@@ -169,6 +170,8 @@ def test_every_error_has_a_code_of_the_contract() -> None:
         {"dataset": 5},
         {"options": {"preset": "best"}},
         {"options": {"levels": 99}},
+        {"options": {"seed": -1}},
+        {"options": {"deterministic": 1}},
         {"options": 3},
     ],
 )

@@ -79,7 +79,7 @@ def test_the_cuda_kernels_train_as_well_as_the_native_ones(dataset, monkeypatch)
     """The same Warp kernels that CUDA runs, on the CPU: everything around them must not care."""
     recipe = _recipe(max_iterations=60, batch_rays=1024, max_resolution=16)
     native = Trainer(dataset, CONFIG, recipe, device="cpu").run(SilentObserver())
-    monkeypatch.setattr("plenoxels.training.trainer.open_kernels", lambda device, threads: CudaKernels("cpu"))
+    monkeypatch.setattr("plenoxels.training.trainer.open_kernels", lambda *_: CudaKernels("cpu"))
     trainer = Trainer(dataset, CONFIG, recipe)
     assert "Warp" in trainer.device_description
     warp = trainer.run(SilentObserver())

@@ -16,21 +16,27 @@ _EXAMPLES = """\
 examples:
   python -m plenoxels train photos/chair --output chair_job            train for a minute, then see chair_job/field.vdb
   python -m plenoxels train photos/chair --output quick --preset draft --downscale 2
-  python -m plenoxels evaluate chair_job/field.vdb photos/chair        held-out PSNR, view by view
+  python -m plenoxels evaluate chair_job/field.vdb photos/chair        held-out quality, view by view
   python -m plenoxels render chair_job/field.vdb --cameras chair_job/cameras.json --split test --output pictures
   python -m plenoxels doctor                                           what this machine can do, and what is missing
 """
 _TRAIN_NOTES = """\
-The job folder gets field.vdb with its levels of detail, checkpoints/, cameras.json, evaluation.json, preview.png and
-status.json. Ctrl-C, or a file named `cancel` in it, ends the training cleanly: what was learned so far is kept.
+The job folder gets field.vdb with its levels of detail, checkpoints/, cameras.json, evaluation.json with the contact
+sheet evaluation.png, history.jsonl with curves.png, preview.png and status.json. Ctrl-C, or a file named `cancel` in
+it, ends the training cleanly: what was learned so far is kept.
 A folder that holds an earlier job is never overwritten.
 
 examples:
   python -m plenoxels train photos/chair --output chair_job
   python -m plenoxels train photos/chair --output long --preset high --max-seconds 600
   python -m plenoxels train photos/chair --output small --set max_resolution=128 --set sh_degree=1
+  python -m plenoxels train photos/chair --output same --deterministic --seed 7 --set max_iterations=2000
   python -m plenoxels train photos/chair --output chair_job --resume chair_job/checkpoints/checkpoint_004200.vdb \\
       --max-seconds 120
+"""
+_EVALUATE_NOTES = """\
+PSNR in dB; SSIM of Wang et al. 2004 (Gaussian window of 11 x 11 pixels, sigma 1.5); LPIPS with AlexNet where
+torchmetrics, torchvision and the weights in torch hub's cache are on this machine: nothing is downloaded for it.
 """
 _SETTING = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
@@ -91,11 +97,22 @@ def _add_train(commands: Any) -> None:
         help="change one setting of the recipe or the model; see --list-settings; may be given several times",
     )
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from this checkpoint (or any field.vdb)")
+    parser.add_argument(
+        "--seed",
+        type=_whole(0, 2**31 - 1),
+        metavar="N",
+        help="seed of everything drawn at random (default: 0)",
+    )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits each time on the same machine and --threads; CPU only; needs --set max_iterations=N",
+    )
     parser.add_argument("--list-settings", action=_ListSettings, help="list all settings with their defaults and exit")
 
 
 def _add_evaluate(commands: Any) -> None:
-    parser = _command(commands, "evaluate", "measure a field against photos (PSNR)")
+    parser = _command(commands, "evaluate", "measure a field against photos (PSNR, SSIM, LPIPS)", _EVALUATE_NOTES)
     _add_file(parser)
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="the folder that the photos are in")
     parser.add_argument(
@@ -103,6 +120,9 @@ def _add_evaluate(commands: Any) -> None:
         choices=("train", "val", "test"),
         default="test",
         help="which photos (default: test, the held-out ones)",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for evaluation.json and the contact sheet evaluation.png"
     )
     _add_downscale(parser)
     _add_device(parser)

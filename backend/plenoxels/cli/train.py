@@ -23,6 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
         compositing=arguments.compositing,
         levels=arguments.levels,
         resume=arguments.resume.expanduser().resolve() if arguments.resume else None,
+        seed=arguments.seed,
+        deterministic=arguments.deterministic,
         settings=dict(arguments.settings),
     )
     try:
@@ -36,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         sentence = status.error.sentence if status.error else status.message
         print(f"plenoxels: {sentence}", file=sys.stderr)
         return 1
-    print(f"{status.message}: {arguments.output / (status.field or '')}")
+    memory = f"{status.peak_memory_mb:,.0f} MB of memory at most"
+    print(f"{status.message}, {memory}: {arguments.output / (status.field or '')}")
     return 0
 
 

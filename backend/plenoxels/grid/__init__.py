@@ -1,7 +1,7 @@
 """The field: sparse voxels, their memory layout, and the bricks that rays march through."""
 
-from plenoxels.grid.brick_map import BrickMap
+from plenoxels.grid.brick_map import BrickCounts, BrickMap
 from plenoxels.grid.row_layout import RowLayout
 from plenoxels.grid.voxel_grid import VoxelGrid
 
-__all__ = ["BrickMap", "RowLayout", "VoxelGrid"]
+__all__ = ["BrickCounts", "BrickMap", "RowLayout", "VoxelGrid"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from plenoxels.grid.voxel_grid import VoxelGrid
 _RECORD = (81, 9, 1)  # strides of a 9^3 record
 RECORD_STRIDE = 736  # floats per record: 9^3, padded to whole SIMD vectors
 _MAX_DISTANCE = 15
+_BLOCK = 1 << 20  # voxels that are looked at together, where temporary memory counts
 
 
 @dataclass
@@ -51,14 +53,9 @@ class BrickMap:
         """Builds the bricks of a grid (on its device)."""
         device, count = grid.device, grid.active_voxels
         coordinates = grid.coordinates.to(torch.int64)
-        if count:
-            low, high = coordinates.amin(0).tolist(), coordinates.amax(0).tolist()
-        else:
-            low, high = [0, 0, 0], [0, 0, 0]
-        offset = [8 * ((c - 1) // 8) for c in low]
+        low, high, offset, bricks_along = _extent(coordinates)
         clip_min = [c - 1 - o for c, o in zip(low, offset, strict=True)]
         clip_max = [c + 1 - o for c, o in zip(high, offset, strict=True)]
-        bricks_along = [(c + 8) // 8 for c in clip_max]
         vertex = coordinates - torch.tensor(offset, device=device)
         brick, place = vertex >> 3, vertex & 7
         stride = torch.tensor([bricks_along[1] * bricks_along[2], bricks_along[2], 1], device=device)
@@ -100,7 +97,59 @@ class BrickMap:
 
     def refresh_density(self, grid: VoxelGrid) -> None:
         """Copies the grid's densities into the records (after rows were changed outside the kernels)."""
-        torch.take(grid.rows[:, grid.layout.density].contiguous(), self.brick_rows.long(), out=self.brick_density)
+        # index_select takes 32-bit rows as they are; others would need a 64-bit copy of them.
+        density = grid.rows.detach()[:, grid.layout.density].contiguous()
+        torch.index_select(density, 0, self.brick_rows.view(-1), out=self.brick_density.view(-1))
+
+
+@dataclass(frozen=True)
+class BrickCounts:
+    """How large the bricks of some voxels are, without building them.
+
+    Attributes:
+        voxels: active voxels.
+        cells: bricks in their bounding box, empty ones included.
+        records: bricks with a record, and the empty record.
+        places: places in the records that hold an active voxel.
+    """
+
+    voxels: int
+    cells: int
+    records: int
+    places: int
+
+    @classmethod
+    def of(cls, coordinates: torch.Tensor) -> BrickCounts:
+        """Counts for voxels with integer coordinates [N, 3], no duplicates, in any order."""
+        _, _, offset, bricks_along = _extent(coordinates)
+        used = torch.zeros(prod(bricks_along), dtype=torch.bool, device=coordinates.device)
+        stride = (bricks_along[1] * bricks_along[2], bricks_along[2], 1)
+        places = len(coordinates)
+        for part in torch.split(coordinates, _BLOCK):
+            x, y, z = (column - o for column, o in zip(part.unbind(1), offset, strict=True))
+            brick = (x >> 3) * stride[0] + (y >> 3) * stride[1] + (z >> 3) * stride[2]
+            used.index_fill_(0, brick.long(), True)
+            on_face = [(x & 7) == 0, (y & 7) == 0, (z & 7) == 0]
+            for axes in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+                shared = brick[torch.stack([on_face[axis] for axis in axes]).all(0)].long()
+                used.index_fill_(0, shared - sum(stride[axis] for axis in axes), True)
+                places += len(shared)
+        return cls(len(coordinates), used.numel(), int(used.sum()) + 1, places)
+
+    @classmethod
+    def of_box(cls, resolution: tuple[int, int, int]) -> BrickCounts:
+        """Counts for all voxels of a grid."""
+        bricks = prod(r // 8 + 2 for r in resolution)
+        return cls(prod(resolution), bricks, bricks + 1, prod(r + r // 8 + 1 for r in resolution))
+
+
+def _extent(coordinates: torch.Tensor) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Least and greatest coordinates of voxels [N, 3]; the bricks' offset; bricks along x, y, z."""
+    low, high = [0, 0, 0], [0, 0, 0]
+    if len(coordinates):
+        low, high = coordinates.amin(0).tolist(), coordinates.amax(0).tolist()
+    offset = [8 * ((c - 1) // 8) for c in low]
+    return low, high, offset, [(c + 1 - o + 8) // 8 for c, o in zip(high, offset, strict=True)]
 
 
 def _fill_distances(table: torch.Tensor) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from plenoxels.grid.memory import huge_page_zeros
 from plenoxels.grid.row_layout import RowLayout
+
+if TYPE_CHECKING:
+    from plenoxels.config import PlenoxelConfig
+    from plenoxels.kernels import Kernels, RayBatch
+    from plenoxels.render import DifferentiableRenderer
 
 MAX_RESOLUTION = 4096
 
@@ -67,6 +72,7 @@ class VoxelGrid:
         self.scene_bounds: tuple[float, ...] = tuple(float(b) for b in scene_bounds)
         self.coordinates = torch.empty(0, 3, dtype=torch.int32, device=device)
         self.rows = torch.zeros(1, self.layout.width, dtype=torch.float32, device=device)
+        self._renderer: DifferentiableRenderer | None = None  # of the last call of `render`
 
     @classmethod
     def from_voxels(
@@ -119,6 +125,14 @@ class VoxelGrid:
         self.rows = huge_page_zeros((len(rows) + 1, self.layout.width), rows.device)
         torch.index_select(rows.to(torch.float32), 0, order, out=self.rows[:-1])
 
+    def subset(self, chosen: torch.Tensor) -> VoxelGrid:
+        """The grid with some of its voxels alone: indices int64 [M], ascending. Takes one copy of their rows."""
+        grid = VoxelGrid(self.resolution, self.scene_bounds, self.sh_degree, device=self.device)
+        grid.coordinates = self.coordinates[chosen]
+        grid.rows = huge_page_zeros((len(chosen) + 1, self.layout.width), self.device)
+        torch.index_select(self.rows.detach(), 0, chosen, out=grid.rows[:-1])
+        return grid
+
     @property
     def device(self) -> torch.device:
         return self.rows.device
@@ -157,6 +171,67 @@ class VoxelGrid:
         origin = torch.tensor(self.origin, dtype=torch.float64, device=self.device)
         return (coordinates.to(torch.float64) * size + origin).to(torch.float32)
 
+    def render(
+        self,
+        rays: RayBatch,
+        *,
+        density: torch.Tensor | None = None,
+        sh: torch.Tensor | None = None,
+        config: PlenoxelConfig | None = None,
+        kernels: Kernels | None = None,
+    ) -> torch.Tensor:
+        """Pixels of rays, differentiable by the voxels' values, for training loops of one's own.
+
+        Gradients reach whichever holds the values: `grid.rows`, when it requires them (`grid.density` and `grid.sh`
+        are differentiable views of it, for regularisers), or `density` and `sh`, when they are given. Values may
+        change between calls in any way, voxels by `set_rows` alone. Not offered: gradients by the rays, second
+        derivatives. Samples below the config's thresholds have no gradient.
+
+        Example:
+            ::
+
+                density = grid.density.clone().requires_grad_()
+                sh = grid.sh.requires_grad_()
+                optimiser = torch.optim.Adam([{"params": [density], "lr": 1.0}, {"params": [sh], "lr": 0.02}])
+                for rays, colours in batches:  # RayBatch, float32 [n, 3]
+                    loss = (grid.render(rays, density=density, sh=sh) - colours).square().mean()
+                    optimiser.zero_grad()
+                    loss.backward()
+                    optimiser.step()
+                grid.set_rows(grid.coordinates, grid.layout.pack(density.detach(), sh.detach()))
+
+        Args:
+            rays: world space, on the grid's device.
+            density, sh: values instead of the grid's own, float [N] and [N, (degree + 1)^2, 3]; both or none.
+            config: model settings; None: the defaults. A call with other settings or kernels than the one before
+                prepares the grid anew.
+            kernels: of the grid's device; None: the last call's, at first those of all threads.
+
+        Returns:
+            float32 [n, 3], sRGB-encoded, over the config's background.
+
+        Raises:
+            ValueError: shapes, devices or the config do not fit, or rays require gradients.
+            DeviceMissing: there are no kernels for the grid's device.
+        """
+        from plenoxels.render.differentiable import DifferentiableRenderer  # which is built upon this module
+
+        rows = self.rows
+        if density is not None and sh is not None:
+            if density.shape != (self.active_voxels,) or sh.shape != (self.active_voxels, self.layout.coefficients, 3):
+                raise ValueError(
+                    f"Density of shape {tuple(density.shape)} and coefficients of shape {tuple(sh.shape)}; expected "
+                    f"[{self.active_voxels}] and [{self.active_voxels}, {self.layout.coefficients}, 3]."
+                )
+            rows = torch.nn.functional.pad(self.layout.pack(density, sh), (0, 0, 0, 1))
+        elif density is not None or sh is not None:
+            raise ValueError("Give both density and sh, or neither: then the grid's own values are rendered.")
+        if self._renderer is None or not self._renderer.fits(self, config, kernels):
+            if kernels is None and self._renderer is not None:
+                kernels = self._renderer.kernels
+            self._renderer = DifferentiableRenderer(self, config, kernels)
+        return self._renderer.render(rays, rows)[0]
+
     def to(self, device: torch.device | str) -> VoxelGrid:
         """The same grid on another device (itself when it is there already)."""
         if torch.device(device) == self.device:
@@ -164,6 +239,10 @@ class VoxelGrid:
         grid = VoxelGrid(self.resolution, self.scene_bounds, self.sh_degree, device=device)
         grid.coordinates, grid.rows = self.coordinates.to(device), self.rows.to(device)
         return grid
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: threads and acceleration structure stay behind."""
+        return {**self.__dict__, "_renderer": None}
 
     def __repr__(self) -> str:
         return (

@@ -10,25 +10,32 @@ from plenoxels.kernels.interface import Kernels
 from plenoxels.kernels.warp_start import start_warp
 
 
-def open_kernels(device: str = "auto", threads: int | None = None) -> Kernels:
+def open_kernels(device: str = "auto", threads: int | None = None, deterministic: bool = False) -> Kernels:
     """Kernels for `cpu`, `cuda`, `cuda:1`, ... or the best there is (`auto`).
 
     Args:
         device: the device's name.
         threads: CPU threads; None: all that this process may use.
+        deterministic: the same bits each time; `auto` is then the CPU.
 
     Raises:
-        DeviceMissing: CUDA was asked for and is not there.
+        DeviceMissing: CUDA was asked for and is not there, or for the same bits each time, which it cannot give.
     """
     start_warp()
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() and wp.is_cuda_available() else "cpu"
+        has_cuda = torch.cuda.is_available() and wp.is_cuda_available()
+        device = "cuda" if has_cuda and not deterministic else "cpu"
     if device == "cpu":
         from plenoxels.kernels.cpu.kernels import CpuKernels
 
-        return CpuKernels(threads)
+        return CpuKernels(threads, deterministic)
     if not device.startswith("cuda"):
         raise DeviceMissing(f"The device is called {device!r}.", "Use auto, cpu, cuda or cuda:N.")
+    if deterministic:
+        raise DeviceMissing(
+            "The same bits each time were asked for on CUDA, which adds gradients in whatever order its threads run.",
+            "Use --device cpu, or leave --deterministic out.",
+        )
     if not torch.cuda.is_available():
         built = "was built without CUDA" if torch.version.cuda is None else "finds no NVIDIA GPU or driver"
         raise DeviceMissing(

@@ -1,5 +1,6 @@
 """Pictures of fields."""
 
+from plenoxels.render.differentiable import DifferentiableRenderer
 from plenoxels.render.renderer import FieldRenderer
 
-__all__ = ["FieldRenderer"]
+__all__ = ["DifferentiableRenderer", "FieldRenderer"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from plenoxels.cameras import View
+from plenoxels.grid import VoxelGrid
 from plenoxels.kernels.cpu.carving import carve_points
 from plenoxels.kernels.cpu.structures import SilhouetteView
 
@@ -74,6 +75,18 @@ class Silhouettes:
         """
         kept = carve_points(positions, self._views, self._tables, slack, self._least_views, self._threads)
         return kept.to(positions.device)
+
+    def carve_voxels(self, grid: VoxelGrid, coordinates: Iterable[torch.Tensor], slack: float) -> torch.Tensor:
+        """The voxels of a grid that may be part of the object, int32 [M, 3].
+
+        Args:
+            grid: says where its voxels lie; which are active does not matter.
+            coordinates: integers [n, 3] each; a part at a time is looked at, so that positions take little memory.
+            slack: voxel edges.
+        """
+        slack *= max(grid.voxel_size)
+        kept = [part[self.carve(grid.world_positions(part), slack)].to(torch.int32) for part in coordinates]
+        return torch.cat([torch.empty(0, 3, dtype=torch.int32, device=grid.device), *kept])
 
 
 def _summed_area_table(mask: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -27,6 +27,7 @@ class TrainingProgress:
         psnr: the latest held-out PSNR in dB (on a sample of pixels), or None.
         resolution: the current grid's.
         voxels: active voxels.
+        rays: rays used since this run began, or None where nobody counts.
     """
 
     stage: str
@@ -40,6 +41,7 @@ class TrainingProgress:
     psnr: float | None = None
     resolution: tuple[int, int, int] = (0, 0, 0)
     voxels: int = 0
+    rays: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ class TrainingObserver(Protocol):
         """Now and then; the snapshot's arrays are not changed before this returns."""
         ...
 
+    def note(self, line: str) -> None:
+        """Something that people should know, e.g. that memory is short: sentences to keep."""
+        ...
+
 
 class SilentObserver:
     """Watches nothing and never asks to stop."""
@@ -93,4 +99,7 @@ class SilentObserver:
         return
 
     def checkpoint(self, snapshot: TrainingSnapshot) -> None:
+        return
+
+    def note(self, line: str) -> None:
         return

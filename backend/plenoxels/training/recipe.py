@@ -25,6 +25,16 @@ class Recipe:
         0, "stop after so many steps instead (schedules follow the steps); 0: seconds count", 0, 10**9
     )
     seed: int = _setting(0, "seed of everything drawn at random", 0, 2**31 - 1)
+    deterministic: bool = _setting(
+        False, "the same bits each time on the same machine and number of threads; needs max_iterations"
+    )
+    max_memory_mb: float = _setting(
+        0.0,
+        "most MB for the voxels' values, gradients, optimiser and bricks: a finer grid that needs more is not made; "
+        "0: what is free when it is due, less a tenth",
+        0,
+        1e9,
+    )
     voxel_pixels: float = _setting(0.9, "edge of a final voxel, in pixels of the photos there", 0.2, 16)
     max_resolution: int = _setting(256, "most voxels along the longest side", 16, 1024)
     stages: int = _setting(3, "grids from coarse to fine; each has twice the resolution of the one before", 1, 5)
@@ -69,6 +79,11 @@ class Recipe:
                 raise ValueError(
                     f"{entry.name} is {value:g}; it must be {low:g} to {high:g} ({entry.metadata['help']})."
                 )
+        if self.deterministic and not self.max_iterations:
+            raise ValueError(
+                "A deterministic training cannot follow the clock, which never runs twice alike: give the number of "
+                "its steps too, for instance max_iterations=2000."
+            )
 
     @classmethod
     def preset(cls, name: str) -> Recipe:

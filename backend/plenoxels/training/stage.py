@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from plenoxels.config import PlenoxelConfig
-from plenoxels.grid import VoxelGrid
+from plenoxels.grid import BrickCounts, VoxelGrid
 from plenoxels.grid.voxel_sets import children, dilate
 from plenoxels.kernels import Field, GradientBuffers, Kernels, MarchSettings, RayBatch, RmsPropRates, weight_code
 from plenoxels.training.carving import Silhouettes
+from plenoxels.training.memory import MemoryBudget, StageMemory
 from plenoxels.training.photo_pool import PhotoPool
 from plenoxels.training.recipe import Recipe
 
 _OPAQUE = 1e6
 _LOOKED_AT = 0.1
+_BLOCK = 1 << 20  # voxels that are carved together
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Stage:
         self._edge = min(grid.voxel_size)
         self._longest = max(b - a for a, b in zip(grid.scene_bounds[:3], grid.scene_bounds[3:], strict=True))
         self._pixels = self._pixels_that_hit()
-        self._rays_seen = 0
+        self.rays_seen = 0  # drawn in this stage
 
     @property
     def grid(self) -> VoxelGrid:
@@ -72,14 +74,14 @@ class Stage:
             density_scale, sh_scale = recipe.tv_density * self._edge / count, recipe.tv_sh / count
             self._kernels.total_variation(self.field, self.gradients, first, count, density_scale, sh_scale)
         self._kernels.rmsprop_step(self.field, self.gradients, self._rates(fraction))
-        self._rays_seen += len(rays)
+        self.rays_seen += len(rays)
         return StepResult(len(rays), statistics.squared_error / (3 * len(rays)))
 
-    def restore(self, mean_square: torch.Tensor, greatest_visibility: torch.Tensor) -> None:
-        """Goes on with an earlier run's optimiser state: float32 [N, width] and uint8 [N]."""
+    def restore(self, mean_square: torch.Tensor, greatest_visibility: torch.Tensor, rays_seen: int | None) -> None:
+        """Goes on with an earlier run's optimiser: float32 [N, width]; uint8 [N]; rays drawn, or None: not known."""
         self.gradients.mean_square[:-1] = mean_square
         self.gradients.greatest_visibility[:-1] = greatest_visibility
-        self._rays_seen = len(self._pixels)
+        self.rays_seen = len(self._pixels) if rays_seen is None else int(rays_seen)
 
     def visible(self, weight: float) -> torch.Tensor:
         """Indices, int64 [M], of the voxels that weighed more than `weight` in some ray of this stage.
@@ -88,29 +90,41 @@ class Stage:
             shows in dozens
         of photos, so a tenth of their pixels looks at each of them.
         """
-        if self._rays_seen < _LOOKED_AT * len(self._pixels):
+        if self.rays_seen < _LOOKED_AT * len(self._pixels):
             return torch.arange(self.grid.active_voxels, device=self.grid.device)
         return torch.nonzero(self.gradients.greatest_visibility[:-1] > weight_code(weight)).flatten()
 
-    def finer_grid(self, silhouettes: Silhouettes | None) -> VoxelGrid:
-        """The field at twice the resolution: what pruning leaves and the voxels around it, inside the silhouettes."""
+    @property
+    def memory(self) -> StageMemory:
+        """What this stage's voxels take."""
+        bricks = self.field.bricks
+        counts = BrickCounts(
+            self.grid.active_voxels, len(bricks.bricks), len(bricks.brick_rows), len(bricks.row_positions)
+        )
+        return StageMemory.of(counts, self.grid.sh_degree)
+
+    def finer_grid(self, silhouettes: Silhouettes | None, budget: MemoryBudget) -> VoxelGrid:
+        """The field at twice the resolution: what pruning leaves and the voxels around it, inside the silhouettes.
+
+        Raises:
+            OutOfMemory: a stage of that grid does not fit into the budget.
+        """
         grid = self.grid
         kept = grid.coordinates[self.visible(self._recipe.prune_weight)]
         x, y, z = grid.resolution
         result = VoxelGrid((2 * x, 2 * y, 2 * z), grid.scene_bounds, grid.sh_degree, device=grid.device)
         fine = children(dilate(kept, grid.resolution))
         if silhouettes is not None:
-            slack = self._recipe.hull_slack * max(result.voxel_size)
-            fine = fine[silhouettes.carve(result.world_positions(fine), slack)]
+            fine = silhouettes.carve_voxels(result, torch.split(fine, _BLOCK), self._recipe.hull_slack)
+        wanted = StageMemory.of(BrickCounts.of(fine), grid.sh_degree)
+        budget.check(wanted, result.resolution, self.memory, other=self._pixels.nbytes)
         result.set_rows(fine, self._kernels.resample(self.field, fine, (0.5, 0.5, 0.5)))
         return result
 
     def final_grid(self) -> VoxelGrid:
-        """The field without the voxels that no ray ever saw."""
-        grid, kept = self.grid, self.visible(self._recipe.final_prune_weight)
-        result = VoxelGrid(grid.resolution, grid.scene_bounds, grid.sh_degree, device=grid.device)
-        result.set_rows(grid.coordinates[kept], grid.rows[kept])
-        return result
+        """The field without the voxels that no ray ever saw. Ends the stage: its gradients make room for it."""
+        self.gradients = replace(self.gradients, rows=torch.empty(0))
+        return self.grid.subset(self.visible(self._recipe.final_prune_weight))
 
     def _rates(self, fraction: float) -> RmsPropRates:
         recipe = self._recipe

@@ -12,7 +12,7 @@ import torch
 
 from plenoxels.config import PlenoxelConfig
 from plenoxels.datasets import Dataset
-from plenoxels.errors import DatasetInvalid, ResumeInvalid
+from plenoxels.errors import DatasetInvalid, OutOfMemory, ResumeInvalid, is_out_of_memory
 from plenoxels.grid import VoxelGrid
 from plenoxels.kernels import Kernels, open_kernels
 from plenoxels.kernels.cpu.threads import one_torch_thread
@@ -20,6 +20,7 @@ from plenoxels.training.carving import Silhouettes
 from plenoxels.training.clock import Clock, SpeedMeter
 from plenoxels.training.first_grid import first_grid
 from plenoxels.training.held_out import HeldOutSample
+from plenoxels.training.memory import MemoryBudget
 from plenoxels.training.photo_pool import PhotoPool
 from plenoxels.training.preview import render_preview
 from plenoxels.training.progress import TrainingObserver, TrainingProgress, TrainingSnapshot
@@ -43,6 +44,7 @@ class TrainingResult:
         rays: rays used since this run began.
         rays_per_second: their mean rate.
         snapshot: for a last checkpoint.
+        coarsened: why the grid is coarser than the recipe wants (memory), and what to do; None: it is not.
     """
 
     grid: VoxelGrid
@@ -53,6 +55,7 @@ class TrainingResult:
     rays: int
     rays_per_second: float
     snapshot: TrainingSnapshot
+    coarsened: str | None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -77,17 +80,19 @@ class Trainer:
         """Chooses the kernels; nothing is loaded yet.
 
         Raises:
-            DeviceMissing: the device is not there.
+            DeviceMissing: the device is not there, or cannot give the same bits each time where the recipe asks for it.
         """
         self._dataset, self._config, self._recipe = dataset, config, recipe
-        self._kernels: Kernels = open_kernels(device, threads)
+        self._kernels: Kernels = open_kernels(device, threads, recipe.deterministic)
         self._threads = threads
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self._clock = Clock()
         self._speed = SpeedMeter()
         self._iteration = 0
         self._rays = 0
-        self._stage_index = 0
+        self._stage_index, self._last_stage = 0, recipe.stages - 1
+        self._budget = MemoryBudget(self._kernels.device, recipe.max_memory_mb, not recipe.deterministic)
+        self._coarsened: str | None = None
         self._psnr: float | None = None
         self._evaluation_due = self._preview_due = _FIRST_LOOK_SECONDS
         self._checkpoint_due = recipe.checkpoint_seconds
@@ -106,6 +111,7 @@ class Trainer:
 
         Raises:
             DatasetInvalid: photos are missing or broken, or their silhouettes leave nothing.
+            OutOfMemory: not even the first grid fits. A later one that does not is left out (TrainingResult.coarsened).
             ResumeInvalid: the snapshot does not fit the model.
         """
         if not self._dataset.train:
@@ -127,10 +133,10 @@ class Trainer:
                 if fraction >= 1:
                     break
                 while self._stage_index < self._last_stage and fraction >= self._stage_ends()[self._stage_index]:
-                    grid = self._finer_grid(stage, silhouettes)
-                    del stage  # its buffers go before the next stage's are made
-                    stage = self._stage(grid, pool)
-                    self._stage_index += 1
+                    grids = [stage.grid, *self._finer_grid(stage, silhouettes, observer)]
+                    if len(grids) > 1:
+                        del stage  # its buffers go before the next stage's are made
+                        stage = self._finest_stage(grids, pool, observer)
                 self._work_until_report(stage)
             self._tell(stage, observer, held_out)
         self._evaluation_due = self._preview_due = 0.0
@@ -145,6 +151,7 @@ class Trainer:
             rays=self._rays,
             rays_per_second=self._rays / max(1e-9, self._clock.seconds_here),
             snapshot=self._snapshot(stage),
+            coarsened=self._coarsened,
         )
 
     def _load(self, observer: TrainingObserver) -> tuple[PhotoPool, HeldOutSample | None, Silhouettes | None]:
@@ -168,8 +175,16 @@ class Trainer:
 
     def _begin(self, observer: TrainingObserver, pool: PhotoPool, silhouettes: Silhouettes | None) -> Stage:
         observer.report(TrainingProgress("carving", "Carving the visual hull from the silhouettes"))
-        grid = first_grid(self._dataset, silhouettes, self._config, self._recipe)
-        return self._stage(grid.to(self._kernels.device), pool)
+        try:
+            grid = first_grid(self._dataset, silhouettes, self._config, self._recipe, self._budget)
+            return self._stage(grid.to(self._kernels.device), pool)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"There was not enough memory for the first grid ({error}).",
+                "Lower max_resolution or sh_degree, raise stages, or close other programs.",
+            ) from error
 
     def _go_on(self, resume: TrainingSnapshot, pool: PhotoPool) -> Stage:
         grid = resume.grid.to(self._kernels.device)
@@ -191,7 +206,8 @@ class Trainer:
                 raise ResumeInvalid(
                     "The checkpoint's optimiser state does not fit its voxels.", "Resume from the .vdb alone."
                 )
-            stage.restore(torch.from_numpy(square).to(grid.device), torch.from_numpy(visibility).to(grid.device))
+            mean_square, greatest = (torch.from_numpy(array).to(grid.device) for array in (square, visibility))
+            stage.restore(mean_square, greatest, state.get("rays_seen"))
         if "generator" in state:
             self._generator.set_state(torch.from_numpy(np.array(state["generator"], np.uint8)))
         return stage
@@ -199,19 +215,51 @@ class Trainer:
     def _stage(self, grid: VoxelGrid, pool: PhotoPool) -> Stage:
         return Stage(grid, pool, self._kernels, self._config, self._recipe, self._generator)
 
-    @staticmethod
-    def _finer_grid(stage: Stage, silhouettes: Silhouettes | None) -> VoxelGrid:
-        grid = stage.finer_grid(silhouettes)
+    def _finer_grid(
+        self, stage: Stage, silhouettes: Silhouettes | None, observer: TrainingObserver
+    ) -> tuple[VoxelGrid, ...]:
+        """The next stage's grid; nothing where there is no memory for it, and the training stays with this stage."""
+        try:
+            grid = stage.finer_grid(silhouettes, self._budget)
+        except Exception as error:
+            self._stay_coarse(stage.grid, error, observer)
+            return ()
         if not grid.active_voxels:
             raise DatasetInvalid(
                 "Every voxel became transparent: the photos and camera poses do not fit each other.",
                 "Check the poses, or lower prune_weight.",
             )
-        return grid
+        return (grid,)
 
-    @property
-    def _last_stage(self) -> int:
-        return self._recipe.stages - 1
+    def _finest_stage(self, grids: list[VoxelGrid], pool: PhotoPool, observer: TrainingObserver) -> Stage:
+        """A stage of the finer one of two grids, or of the coarser one where memory ends; empties the list."""
+        coarse = grids[0]
+        try:
+            stage = self._stage(grids.pop(), pool)
+            self._stage_index += 1
+        except Exception as error:
+            self._stay_coarse(coarse, error, observer)
+        else:
+            grids.clear()
+            return stage
+        grids.clear()
+        return self._stage(coarse, pool)
+
+    def _stay_coarse(self, grid: VoxelGrid, error: Exception, observer: TrainingObserver) -> None:
+        """Makes the stage of this grid the last one because of an error, or raises it again where it is another kind.
+
+        Where the same bits are wanted each time, memory that happens to be short must not decide about the field.
+        """
+        is_planned = isinstance(error, OutOfMemory)
+        if not is_out_of_memory(error) or (self._recipe.deterministic and not is_planned):
+            raise error
+        why = str(error) if is_planned else (
+            f"There was not enough memory for a finer one ({error}). Lower max_resolution or sh_degree, or close other "
+            "programs."
+        )  # fmt: skip
+        self._last_stage = self._stage_index
+        self._coarsened = f"The grid stays at {'x'.join(map(str, grid.resolution))}. {why}"
+        observer.note(self._coarsened)
 
     def _stage_ends(self) -> list[float]:
         return np.cumsum(self._recipe.stage_shares()).tolist()
@@ -256,6 +304,7 @@ class Trainer:
         state = {
             "stage": self._stage_index,
             "prepared_seconds": self._prepared_seconds,
+            "rays_seen": stage.rays_seen,
             "mean_square": gradients.mean_square[:-1].cpu().numpy(),
             "greatest_visibility": gradients.greatest_visibility[:-1].cpu().numpy(),
             "generator": self._generator.get_state().numpy(),
@@ -268,7 +317,8 @@ class Trainer:
         done = max(fraction, 1e-6)
         return TrainingProgress(
             stage="training",
-            message=f"Training, stage {self._stage_index + 1} of {self._recipe.stages}",
+            message=f"Training, stage {self._stage_index + 1} of {self._recipe.stages}"
+            + (", no memory for a finer grid" if self._coarsened else ""),
             iteration=self._iteration,
             seconds=seconds,
             progress=fraction,

@@ -19,7 +19,7 @@ from plenoxels.kernels.warp_start import start_warp
 def _carve_kernel() -> Any:
     start_warp()
     module = wp.get_module("plenoxels_carving")
-    module.options.update(native_options("simd.h", "carve.h"))
+    module.options.update(native_options("cpu/native/simd.h", "cpu/native/carve.h"))
 
     @wp.func_native("plenoxels::carve(*(const plenoxels::Carve*)work, begin, end);")
     def carve_native(work: wp.uint64, begin: int, end: int): ...

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import warp as wp
 
-_HEADERS = ("simd.h", "field.h", "march.h", "render.h", "optimise.h", "resample.h")
+from plenoxels.kernels.native_source import native_source
+
+_HEADERS = (
+    "cpu/native/simd.h",
+    "native/layout.h",
+    "native/harmonics.h",
+    "cpu/native/field.h",
+    "cpu/native/march.h",
+    "cpu/native/ordered.h",
+    "cpu/native/render.h",
+    "cpu/native/ordered_scatter.h",
+    "cpu/native/optimise.h",
+    "cpu/native/resample.h",
+)
 # Warp ignores its fast_math option on the CPU. Contraction (fused multiply-add) is all the vector code needs; NaNs
 # stay NaNs.
 _FLAGS = "-march=native -O3 -ffp-contract=fast"
@@ -21,20 +33,16 @@ class NativeKernels:
 
     render: Any
     render_with_gradients: Any
+    scatter_owned: Any
     rmsprop: Any
     total_variation: Any
     resample: Any
 
 
 def native_options(*headers: str) -> dict[str, Any]:
-    """A Warp module's options for native code from these headers, in their order.
-
-    The headers go in as text, so that neither the path of the package nor its letters matter to the compiler.
-    """
-    folder = Path(__file__).parent / "native"
-    source = "\n".join((folder / name).read_text("utf-8").replace("#pragma once", "") for name in headers)
+    """A Warp module's options for native code from these headers, in their order (see native_source)."""
     return {
-        "extra_build_options": wp.ModuleBuildOptions(extra_cpu_preamble=source),
+        "extra_build_options": wp.ModuleBuildOptions(extra_cpu_preamble=native_source(*headers)),
         "cpu_compiler_flags": _FLAGS,
         "enable_backward": False,
     }
@@ -68,6 +76,12 @@ def native_kernels(sh_degree: int) -> NativeKernels:
         begin: int,
         end: int,
     ): ...
+
+    @wp.func_native(
+        f"plenoxels::scatter_owned<{sh_degree}>(*(const plenoxels::Field*)field, *(const plenoxels::Rays*)rays, "
+        "*(const plenoxels::Gradients*)gradients, (const plenoxels::ContributionList*)lists, count);"
+    )
+    def scatter_owned_native(field: wp.uint64, rays: wp.uint64, gradients: wp.uint64, lists: wp.uint64, count: int): ...
 
     @wp.func_native(
         f"*(int*)touched = plenoxels::rmsprop<{sh_degree}>(*(const plenoxels::Field*)field, "
@@ -117,6 +131,10 @@ def native_kernels(sh_degree: int) -> NativeKernels:
         render_with_gradients_native(field, rays, settings, gradients, work, begin, end)
 
     @wp.kernel(module=module)
+    def scatter_owned(field: wp.uint64, rays: wp.uint64, gradients: wp.uint64, lists: wp.uint64, count: int):
+        scatter_owned_native(field, rays, gradients, lists, count)
+
+    @wp.kernel(module=module)
     def rmsprop(field: wp.uint64, state: wp.uint64, touched: wp.uint64, begin: int, end: int):
         rmsprop_native(field, state, touched, begin, end)
 
@@ -129,4 +147,4 @@ def native_kernels(sh_degree: int) -> NativeKernels:
         resample_native(field, work, begin, end)
 
     wp.load_module(module, device="cpu")
-    return NativeKernels(render, render_with_gradients, rmsprop, total_variation, resample)
+    return NativeKernels(render, render_with_gradients, scatter_owned, rmsprop, total_variation, resample)

@@ -51,7 +51,7 @@ class Settings(ctypes.Structure):
 
 
 class Gradients(ctypes.Structure):
-    _fields_ = [("rows", _POINTER), ("visibility", _POINTER), ("locks", _POINTER)]
+    _fields_ = [("rows", _POINTER), ("visibility", _POINTER), ("locks", _POINTER), ("owner", _INT), ("owners", _INT)]
 
 
 class Work(ctypes.Structure):
@@ -61,7 +61,12 @@ class Work(ctypes.Structure):
         ("loss", ctypes.c_double),
         ("marched", ctypes.c_int64),
         ("coloured", ctypes.c_int64),
+        ("kept", _POINTER),
     ]
+
+
+class ContributionList(ctypes.Structure):
+    _fields_ = [("items", _POINTER), ("capacity", _INT), ("count", _INT), ("next_ray", _INT), ("owners", _INT)]
 
 
 class RmsProp(ctypes.Structure):
@@ -113,3 +118,5 @@ class Carve(ctypes.Structure):
 
 LOCK_COUNT = 16384
 SAMPLE_BYTES = 4 * (8 + 8 + 2 + 9)
+CONTRIBUTION_BYTES = 8 + 4 * (8 + 8 + 1 + 4 + 1)
+MOST_OWNERS = 64  # bits of Contribution.owners

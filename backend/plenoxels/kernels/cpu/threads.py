@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -37,7 +38,7 @@ def one_torch_thread() -> Iterator[None]:
 
 
 class ThreadPool:
-    """A fixed set of worker threads that take chunks of work until none is left."""
+    """A fixed set of worker threads. Each works through a range of its own; who is done takes from the fullest one."""
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
@@ -46,21 +47,34 @@ class ThreadPool:
     def run(self, count: int, work: Callable[[int, int, int], None], smallest_chunk: int = 64) -> None:
         """Calls `work(worker, begin, end)` so that [0, count) is covered once; returns when all is done.
 
-        About eight chunks a thread even out uneven rays; no two calls with the same worker overlap.
+        About eight chunks a thread even out uneven rays; no two calls with the same worker overlap. The chunks depend
+        on nothing but `count`, `smallest_chunk` and the number of threads; who does which does not repeat.
 
         Raises:
-            Exception: the first one that a worker raised.
+            Exception: the first one that a worker raised; chunks that nobody had begun by then are left out.
         """
         chunk = max(smallest_chunk, -(-count // (self.threads * _CHUNKS_PER_THREAD)))
-        begins = itertools.count(0, chunk)  # next() is atomic, so it hands out each chunk once
+        chunks = -(-count // chunk)
+        workers = max(1, min(self.threads, chunks))
+        ends = [chunks * (i + 1) // workers for i in range(workers)]
+        # Neighbouring chunks share memory, so each worker begins with a range of them. Deques need no lock: pop and
+        # popleft are atomic, and nobody adds chunks later.
+        left = [deque(range(begin, end)) for begin, end in itertools.pairwise([0, *ends])]
 
         def worker(index: int) -> None:
-            while (begin := next(begins)) < count:
-                work(index, begin, min(begin + chunk, count))
+            try:
+                while (number := _next_chunk(left, index)) is not None:
+                    work(index, number * chunk, min((number + 1) * chunk, count))
+            except BaseException:
+                for chunks_left in left:
+                    chunks_left.clear()
+                raise
 
-        helpers = min(self.threads, -(-count // chunk)) - 1
-        futures = [self._executor.submit(worker, i + 1) for i in range(helpers)] if self._executor else []
-        worker(0)
+        futures = [self._executor.submit(worker, i) for i in range(1, workers)] if self._executor else []
+        try:
+            worker(0)
+        finally:
+            wait(futures)  # also when this thread failed: the others still use the caller's memory
         for future in futures:
             future.result()
 
@@ -68,3 +82,13 @@ class ThreadPool:
         """Ends the worker threads."""
         if self._executor:
             self._executor.shutdown(wait=True)
+
+
+def _next_chunk(left: list[deque[int]], own: int) -> int | None:
+    """The next of a worker's own chunks, or else the last one of the worker who has most left; None: all are taken."""
+    with suppress(IndexError):
+        return left[own].popleft()
+    while any(left):
+        with suppress(IndexError):  # its owner or another thief may have been quicker
+            return max(left, key=len).pop()
+    return None

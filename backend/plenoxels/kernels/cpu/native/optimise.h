@@ -83,6 +83,8 @@ inline void total_variation(const Field& field, const Gradients& gradients, cons
       other[axis] = field.rows + (long long)neighbour[axis] * kWidth;
       present[axis] = neighbour[axis] < field.row_count ? 1.f : 0.f;
     }
+    if (!owns(gradients, r) && !owns(gradients, neighbour[0]) && !owns(gradients, neighbour[1]) && !owns(gradients, neighbour[2]))
+      continue;
     alignas(32) float change[3][kWidth], own[kWidth];
     for (int j = 0; j < kWidth; j += 4) {
       f4 mask[3], square = {1e-9f, 1e-9f, 1e-9f, 1e-9f}, difference[3];
@@ -103,6 +105,7 @@ inline void total_variation(const Field& field, const Gradients& gradients, cons
       *(f4*)(own + j) = total;
     }
     const auto add = [&](int index, const float* change_row) {
+      if (!owns(gradients, index)) return;
       const Lock lock(gradients.locks, index);
       float* row = gradients.rows + (long long)index * kWidth;
       for (int j = 0; j < kWidth; j += 4) *(f4*)(row + j) += *(const f4*)(change_row + j);

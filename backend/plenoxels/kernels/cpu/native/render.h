@@ -103,6 +103,10 @@ inline void render_rays(const Field& field, const Rays& rays, const Settings& se
   constexpr int kWidth = Row<Degree>::width;
   Sample* samples = (Sample*)work.samples;
   for (int i = begin; i < end; i++) {
+    if (Backward && work.kept) {
+      work.kept->next_ray = i;
+      if (!has_room(*work.kept, work.sample_capacity)) return;
+    }
     const float* direction = rays.directions + 3 * i;
     const Basis<Degree> basis(direction);
     float transmittance;
@@ -157,9 +161,11 @@ inline void render_rays(const Field& field, const Rays& rays, const Settings& se
       }
       const float sigma_gradient = settings.step * (sample.transmittance_after * along - behind);
       behind += sample.weight * along;
-      scatter<Degree>(field, gradients, basis, sample, sigma_gradient, value_gradient);
+      if (work.kept) keep(*work.kept, field, i, sample, sigma_gradient, value_gradient);
+      else scatter<Degree>(field, gradients, basis, sample, sigma_gradient, value_gradient);
     }
   }
+  if (Backward && work.kept) work.kept->next_ray = end;
 }
 
 }  // namespace plenoxels
