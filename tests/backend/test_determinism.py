@@ -14,7 +14,7 @@ from plenoxels.config import Compositing, PlenoxelConfig
 from plenoxels.datasets import open_dataset
 from plenoxels.errors import DeviceMissing
 from plenoxels.grid import VoxelGrid
-from plenoxels.kernels import Field, GradientBuffers, open_kernels
+from plenoxels.kernels import Adding, Field, GradientBuffers, open_kernels
 from plenoxels.kernels.cpu.kernels import CpuKernels
 from plenoxels.neuralvdb import load_checkpoint
 from plenoxels.neuralvdb.checkpoint import save_checkpoint
@@ -105,7 +105,7 @@ def test_gradients_have_the_bits_of_one_thread(degree: int) -> None:
 
     one, coloured = gradients(CpuKernels(1))
     for threads in (2, 3, 70):
-        several, coloured_there = gradients(CpuKernels(threads, deterministic=True))
+        several, coloured_there = gradients(CpuKernels(threads, Adding.ORDERED))
         assert torch.equal(one.rows, several.rows)
         assert torch.equal(one.visibility, several.visibility)
         assert coloured == coloured_there
@@ -119,7 +119,7 @@ def test_a_ray_with_more_samples_than_a_block_holds(monkeypatch) -> None:
     )  # fmt: skip
     rays, targets = random_rays(grid, 500, seed=2), torch.rand(500, 3)
     buffers = []
-    for kernels in (CpuKernels(1), CpuKernels(2, deterministic=True)):
+    for kernels in (CpuKernels(1), CpuKernels(2, Adding.ORDERED)):
         buffers.append(GradientBuffers.for_grid(grid))
         kernels.loss_gradients(Field.of(grid), rays, targets, exact_settings(grid, Compositing.LINEAR), buffers[-1])
     assert buffers[0].rows.any()
@@ -134,5 +134,5 @@ def test_what_cannot_be_deterministic_is_refused(scene: Path, tmp_path: Path, ca
     assert "give the number of its steps too" in capsys.readouterr().err
     assert not (tmp_path / "job").exists()
     with pytest.raises(DeviceMissing, match=r"same bits each time.*--device cpu"):
-        open_kernels("cuda", deterministic=True)
-    assert open_kernels("auto", 1, deterministic=True).device.type == "cpu"
+        open_kernels("cuda", adding=Adding.ORDERED)
+    assert open_kernels("auto", 1, Adding.ORDERED).device.type == "cpu"

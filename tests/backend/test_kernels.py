@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from emulated_warp import EmulatedWarpKernels
 from plenoxels.config import Compositing
 from plenoxels.grid import VoxelGrid
-from plenoxels.kernels import Field, GradientBuffers, Kernels, MarchSettings, RmsPropRates, weight_code
+from plenoxels.kernels import (
+    Adding,
+    Field,
+    GradientBuffers,
+    Kernels,
+    MarchSettings,
+    OpacityTargets,
+    RmsPropRates,
+    weight_code,
+)
 from plenoxels.kernels.cpu.kernels import CpuKernels
 from plenoxels.kernels.cuda.kernels import CudaKernels
 from random_fields import exact_settings, random_grid, random_rays
@@ -78,6 +89,63 @@ def test_pixel_gradients_agree_with_autograd(kernels):
     render_reference(grid, density, sh, rays, settings).backward(by_pixel.double())
     ours = grid.layout.unpack_sh(gradients.rows[:-1]).double()
     torch.testing.assert_close(ours, sh.grad, rtol=1e-4, atol=1e-4 * float(sh.grad.abs().max()))
+
+
+def _reference_transmittance(grid, density, sh, rays, settings):
+    """What changes between a white and a black background, where encoded values are composited."""
+    white, black = (
+        render_reference(grid, density, sh, rays, replace(settings, background=(c, c, c))) for c in (1.0, 0.0)
+    )
+    return (white - black)[:, 0]
+
+
+def test_wanted_opacities_and_gradients_by_transmittance_agree_with_the_reference(kernels):
+    grid = random_grid(1, seed=21)
+    rays, settings = random_rays(grid, 300, seed=4, jitter=True), exact_settings(grid, Compositing.ENCODED)
+    generator = torch.Generator().manual_seed(6)
+    targets, opacities = torch.rand(len(rays), 3, generator=generator), torch.rand(len(rays), generator=generator)
+    by_pixel, by_transmittance = (
+        torch.randn(len(rays), 3, generator=generator),
+        torch.randn(len(rays), generator=generator),
+    )
+
+    def wanted(density, sh):
+        pixels = render_reference(grid, density, sh, rays, settings)
+        opacity = 1 - _reference_transmittance(grid, density, sh, rays, settings)
+        return (pixels - targets).square().mean() + 0.7 * (opacity - opacities).square().mean()
+
+    def any_loss(density, sh):
+        transmittance = _reference_transmittance(grid, density, sh, rays, settings)
+        return (render_reference(grid, density, sh, rays, settings) * by_pixel).sum() + (
+            transmittance * by_transmittance
+        ).sum()
+
+    loss_buffers, any_buffers = GradientBuffers.for_grid(grid), GradientBuffers.for_grid(grid)
+    opacity = OpacityTargets(opacities, 0.7)
+    statistics = kernels.loss_gradients(Field.of(grid), rays, targets, settings, loss_buffers, opacity)
+    kernels.pixel_gradients(Field.of(grid), rays, by_pixel, settings, any_buffers, by_transmittance)
+    for loss, buffers in ((wanted, loss_buffers), (any_loss, any_buffers)):
+        density, sh = _reference_leaves(grid)
+        loss(density, sh).backward()
+        ours = buffers.rows[:-1, grid.layout.density].double()
+        torch.testing.assert_close(ours, density.grad, rtol=1e-4, atol=1e-4 * float(density.grad.abs().max()))
+    difference = (render_reference(grid, *_reference_leaves(grid), rays, settings) - targets).square().sum(1)
+    torch.testing.assert_close(statistics.ray_errors.double(), difference.detach(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="Opacities of shape"):
+        short = OpacityTargets(opacities[1:], 1.0)
+        kernels.loss_gradients(Field.of(grid), rays, targets, settings, loss_buffers, short)
+
+
+def test_racing_threads_lose_next_to_nothing():
+    grid = random_grid(2, seed=8)
+    rays, settings = random_rays(grid, 4000, seed=8), exact_settings(grid, Compositing.ENCODED)
+    targets = torch.rand(len(rays), 3, generator=torch.Generator().manual_seed(8))
+    rows = []
+    for adding in (Adding.EXACT, Adding.RACING):
+        buffers = GradientBuffers.for_grid(grid)
+        CpuKernels(2, adding).loss_gradients(Field.of(grid), rays, targets, settings, buffers)
+        rows.append(buffers.rows)
+    assert float((rows[0] - rows[1]).norm() / rows[0].norm()) < 0.2
 
 
 @pytest.mark.parametrize("step_fraction", [0.5, 0.07])

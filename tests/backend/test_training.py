@@ -83,7 +83,7 @@ def test_the_cuda_kernels_train_as_well_as_the_native_ones(dataset, monkeypatch)
     trainer = Trainer(dataset, CONFIG, recipe)
     assert "Warp" in trainer.device_description
     warp = trainer.run(SilentObserver())
-    assert _held_out_psnr(dataset, warp) == pytest.approx(_held_out_psnr(dataset, native), abs=0.3)
+    assert _held_out_psnr(dataset, warp) == pytest.approx(_held_out_psnr(dataset, native), abs=0.6)
 
 
 def test_training_without_alpha_finds_the_object(tmp_path):

@@ -6,17 +6,17 @@ import torch
 import warp as wp
 
 from plenoxels.errors import DeviceMissing
-from plenoxels.kernels.interface import Kernels
+from plenoxels.kernels.interface import Adding, Kernels
 from plenoxels.kernels.warp_start import start_warp
 
 
-def open_kernels(device: str = "auto", threads: int | None = None, deterministic: bool = False) -> Kernels:
+def open_kernels(device: str = "auto", threads: int | None = None, adding: Adding = Adding.EXACT) -> Kernels:
     """Kernels for `cpu`, `cuda`, `cuda:1`, ... or the best there is (`auto`).
 
     Args:
         device: the device's name.
         threads: CPU threads; None: all that this process may use.
-        deterministic: the same bits each time; `auto` is then the CPU.
+        adding: how the CPU's threads add gradients; `auto` is the CPU where they are to be ordered.
 
     Raises:
         DeviceMissing: CUDA was asked for and is not there, or for the same bits each time, which it cannot give.
@@ -24,14 +24,14 @@ def open_kernels(device: str = "auto", threads: int | None = None, deterministic
     start_warp()
     if device == "auto":
         has_cuda = torch.cuda.is_available() and wp.is_cuda_available()
-        device = "cuda" if has_cuda and not deterministic else "cpu"
+        device = "cuda" if has_cuda and adding is not Adding.ORDERED else "cpu"
     if device == "cpu":
         from plenoxels.kernels.cpu.kernels import CpuKernels
 
-        return CpuKernels(threads, deterministic)
+        return CpuKernels(threads, adding)
     if not device.startswith("cuda"):
         raise DeviceMissing(f"The device is called {device!r}.", "Use auto, cpu, cuda or cuda:N.")
-    if deterministic:
+    if adding is Adding.ORDERED:
         raise DeviceMissing(
             "The same bits each time were asked for on CUDA, which adds gradients in whatever order its threads run.",
             "Use --device cpu, or leave --deterministic out.",

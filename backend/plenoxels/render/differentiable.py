@@ -62,8 +62,8 @@ class DifferentiableRenderer:
                 is zero.
 
         Returns:
-            (float32 [n, 3], sRGB-encoded, over the config's background, differentiable by `rows`;
-            float32 [n], transmittance behind each ray, not differentiable).
+            (float32 [n, 3], sRGB-encoded, over the config's background;
+            float32 [n], transmittance behind each ray); both differentiable by `rows`.
 
         Raises:
             ValueError: tensors of wrong shapes, types or devices, or rays that require gradients.
@@ -100,15 +100,24 @@ class DifferentiableRenderer:
         field = self._show(rows)
         return field, self._renderings, *self.kernels.render(field, rays, self._settings)
 
-    def backward(self, field: Field, number: int, rays: RayBatch, by_pixel: torch.Tensor) -> torch.Tensor:
-        """For autograd: gradients by the rows of a rendering, float32 [N + 1, width]; by_pixel: float [n, 3]."""
+    def backward(
+        self, field: Field, number: int, rays: RayBatch, by_pixel: torch.Tensor, by_transmittance: torch.Tensor
+    ) -> torch.Tensor:
+        """For autograd: gradients by the rows of a rendering, float32 [N + 1, width].
+
+        Args:
+            field, number: of the rendering.
+            rays: of the rendering.
+            by_pixel, by_transmittance: float [n, 3] and [n], the loss's gradients.
+        """
         if number != self._renderings:  # the bricks show another rendering's densities by now
             field = self._show(field.grid.rows)
         rows = huge_page_zeros(tuple(field.grid.rows.shape), field.grid.device)
         visibility = torch.zeros(len(rows), dtype=torch.uint8, device=rows.device)
         nothing = torch.empty(0, device=rows.device)
         gradients = GradientBuffers(rows, nothing, visibility, nothing)
-        self.kernels.pixel_gradients(field, rays, by_pixel.to(torch.float32).contiguous(), self._settings, gradients)
+        by_outputs = [by.to(torch.float32).contiguous() for by in (by_pixel, by_transmittance)]
+        self.kernels.pixel_gradients(field, rays, by_outputs[0], self._settings, gradients, by_outputs[1])
         return rows
 
 
@@ -120,11 +129,10 @@ class _Render(torch.autograd.Function):
         ctx.field, ctx.number, pixels, transmittance = renderer.forward(rows, rays)
         ctx.save_for_backward(rows)  # torch then notices where values are changed before their backward pass
         ctx.renderer, ctx.rays = renderer, rays
-        ctx.mark_non_differentiable(transmittance)
         return pixels, transmittance
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
     def backward(ctx: Any, *by_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         _ = ctx.saved_tensors
-        return ctx.renderer.backward(ctx.field, ctx.number, ctx.rays, by_output[0]), None, None
+        return ctx.renderer.backward(ctx.field, ctx.number, ctx.rays, *by_output), None, None

@@ -20,7 +20,7 @@ class HeldOutSample:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(pool.pixel_count, (_PIXELS,), generator=generator).to(pool.first_pixel.device)
         view, place = pool.tiles(pixels, 1, torch.zeros(len(pixels), 2, dtype=torch.int64, device=pixels.device))
-        self._rays, self._colours = pool.batch(view, place)
+        self._rays, self._colours, _ = pool.batch(view, place)
 
     def psnr(self, field: Field, kernels: Kernels, config: PlenoxelConfig) -> float:
         """PSNR in dB over the sample, of sRGB-encoded values clipped to 0..1."""

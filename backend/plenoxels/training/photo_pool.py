@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from plenoxels.cameras import Intrinsics, View
+from plenoxels.cameras import MAX_IMAGE_EDGE, Intrinsics, View
 from plenoxels.config import PlenoxelConfig
 from plenoxels.datasets.background import composite_photo
 from plenoxels.kernels import RayBatch
@@ -38,6 +38,7 @@ class PhotoPool:
         self.first_pixel = torch.tensor([0, *np.cumsum(sizes)], dtype=torch.int64, device=self._device)
         colours = [composite_photo(photo, config).reshape(-1, 3) for photo in photos]
         self._colours = torch.from_numpy(np.concatenate(colours)).to(self._device)
+        self._alphas = torch.from_numpy(np.concatenate([p[..., 3].reshape(-1) for p in photos])).to(self._device)
         self._rotations, self._positions = pose_tensors(np.stack([v.camera_to_world for v in views]), self._device)
         self._widths = torch.tensor([v.intrinsics.width for v in views], device=self._device)
         self._heights = torch.tensor([v.intrinsics.height for v in views], device=self._device)
@@ -81,10 +82,16 @@ class PhotoPool:
         inside = rows[:, :, None] * width[:, None, None] + columns[:, None, :]
         return view, inside.reshape(len(pixels), tile * tile)
 
+    def cells(self, pixels: torch.Tensor, edge: int) -> torch.Tensor:
+        """Which square cell of `edge` x `edge` pixels each pixel (int64 [n]) lies in: int64 [n], any numbers."""
+        view = torch.searchsorted(self.first_pixel, pixels, right=True) - 1
+        place, width = pixels - self.first_pixel[view], self._widths[view]
+        return (view * MAX_IMAGE_EDGE + place // width // edge) * MAX_IMAGE_EDGE + place % width // edge
+
     def batch(
         self, view: torch.Tensor, place: torch.Tensor, jitter: torch.Tensor | None = None
-    ) -> tuple[RayBatch, torch.Tensor]:
-        """Rays and wanted colours.
+    ) -> tuple[RayBatch, torch.Tensor, torch.Tensor]:
+        """Rays, wanted colours and wanted opacities.
 
         Args:
             view: int64 [t].
@@ -92,14 +99,15 @@ class PhotoPool:
             jitter: float32 [t * k] or None (RayBatch).
 
         Returns:
-            The rays, and float32 [t * k, 3] sRGB-encoded colours over the background.
+            The rays, float32 [t * k, 3] sRGB-encoded colours over the background, float32 [t * k] the photos' alpha.
         """
         local = self._directions[self._table_start[view][:, None] + place]
         directions = torch.bmm(local, self._rotations[view].transpose(1, 2))
         origins = self._positions[view][:, None].expand_as(directions)
         colours = self._colours[self.first_pixel[view][:, None] + place].to(torch.float32).div_(255)
         rays = RayBatch(origins.reshape(-1, 3).contiguous(), directions.reshape(-1, 3).contiguous(), jitter)
-        return rays, colours.reshape(-1, 3).contiguous()
+        alphas = self._alphas[self.first_pixel[view][:, None] + place].to(torch.float32).div_(255)
+        return rays, colours.reshape(-1, 3).contiguous(), alphas.reshape(-1)
 
     def coarse_rays(self, view: int, block: int) -> tuple[RayBatch, tuple[int, int]]:
         """Rays through the centres of one view's blocks of `block` x `block` pixels; the blocks' rows and columns."""
@@ -107,7 +115,7 @@ class PhotoPool:
         rows = torch.arange(block // 2, height + block // 2, block, device=self._device).clamp(max=height - 1)
         columns = torch.arange(block // 2, width + block // 2, block, device=self._device).clamp(max=width - 1)
         place = (rows[:, None] * width + columns).reshape(1, -1)
-        rays, _ = self.batch(torch.tensor([view], device=self._device), place)
+        rays, *_ = self.batch(torch.tensor([view], device=self._device), place)
         return rays, (len(rows), len(columns))
 
     def pixels_of_blocks(self, view: int, chosen: torch.Tensor, block: int) -> torch.Tensor:

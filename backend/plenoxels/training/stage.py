@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from plenoxels.config import PlenoxelConfig
+from plenoxels.errors import ResumeInvalid
 from plenoxels.grid import BrickCounts, VoxelGrid
 from plenoxels.grid.voxel_sets import children, dilate
-from plenoxels.kernels import Field, GradientBuffers, Kernels, MarchSettings, RayBatch, RmsPropRates, weight_code
+from plenoxels.kernels import (
+    Field,
+    GradientBuffers,
+    Kernels,
+    MarchSettings,
+    OpacityTargets,
+    RmsPropRates,
+    weight_code,
+)
 from plenoxels.training.carving import Silhouettes
 from plenoxels.training.memory import MemoryBudget, StageMemory
 from plenoxels.training.photo_pool import PhotoPool
+from plenoxels.training.ray_sampler import RaySampler
 from plenoxels.training.recipe import Recipe
 
 _OPAQUE = 1e6
-_LOOKED_AT = 0.1
 _BLOCK = 1 << 20  # voxels that are carved together
 
 
@@ -39,16 +50,17 @@ class Stage:
         config: PlenoxelConfig,
         recipe: Recipe,
         generator: torch.Generator,
+        is_alpha_known: bool,
     ) -> None:
-        """Prepares a stage; the optimiser starts anew."""
+        """Prepares a stage; the optimiser starts anew. is_alpha_known: the photos' alpha says what is in front."""
         self.field = Field.of(grid)
         self.gradients = GradientBuffers.for_grid(grid)
         self._pool, self._kernels, self._recipe, self._generator = pool, kernels, recipe, generator
         self._settings = MarchSettings.of(config, grid, recipe.training_step)
         self._edge = min(grid.voxel_size)
         self._longest = max(b - a for a, b in zip(grid.scene_bounds[:3], grid.scene_bounds[3:], strict=True))
-        self._pixels = self._pixels_that_hit()
-        self.rays_seen = 0  # drawn in this stage
+        self._opacity_weight = recipe.opacity_weight if is_alpha_known else 0.0
+        self.sampler = RaySampler(pool, self._pixels_that_hit(), recipe)
 
     @property
     def grid(self) -> VoxelGrid:
@@ -57,16 +69,17 @@ class Stage:
     @property
     def drawn_share(self) -> float:
         """Share of all pixels whose rays meet a voxel, and are drawn."""
-        return len(self._pixels) / max(1, self._pool.pixel_count)
+        return len(self.sampler.pixels) / max(1, self._pool.pixel_count)
 
     def step(self, fraction: float) -> StepResult:
         """One optimisation step; `fraction` of the whole training is done, 0 to 1."""
         recipe, n = self._recipe, self.grid.active_voxels
-        if not n or not len(self._pixels):
+        if not n or not len(self.sampler.pixels):
             return StepResult(0, 0.0)
-        tiles = max(1, recipe.batch_rays // recipe.tile**2)
-        rays, targets = self._draw(tiles)
-        statistics = self._kernels.loss_gradients(self.field, rays, targets, self._settings, self.gradients)
+        rays, colours, alphas = self.sampler.draw(self._generator)
+        opacity = OpacityTargets(alphas, self._opacity_weight) if self._opacity_weight else None
+        statistics = self._kernels.loss_gradients(self.field, rays, colours, self._settings, self.gradients, opacity)
+        self.sampler.learn(statistics.ray_errors)
         count = max(1, int(n * recipe.tv_share))
         if recipe.tv_density or recipe.tv_sh:
             first = int(torch.randint(n, (1,), generator=self._generator))
@@ -74,23 +87,38 @@ class Stage:
             density_scale, sh_scale = recipe.tv_density * self._edge / count, recipe.tv_sh / count
             self._kernels.total_variation(self.field, self.gradients, first, count, density_scale, sh_scale)
         self._kernels.rmsprop_step(self.field, self.gradients, self._rates(fraction))
-        self.rays_seen += len(rays)
         return StepResult(len(rays), statistics.squared_error / (3 * len(rays)))
 
-    def restore(self, mean_square: torch.Tensor, greatest_visibility: torch.Tensor, rays_seen: int | None) -> None:
-        """Goes on with an earlier run's optimiser: float32 [N, width]; uint8 [N]; rays drawn, or None: not known."""
-        self.gradients.mean_square[:-1] = mean_square
-        self.gradients.greatest_visibility[:-1] = greatest_visibility
-        self.rays_seen = len(self._pixels) if rays_seen is None else int(rays_seen)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on with an earlier run's optimiser (`state`).
+
+        Raises:
+            ResumeInvalid: it is that of other voxels.
+        """
+        if "mean_square" in state and "greatest_visibility" in state:
+            for name in ("mean_square", "greatest_visibility"):
+                here = getattr(self.gradients, name)[:-1]
+                if state[name].shape != tuple(here.shape):
+                    raise ResumeInvalid(
+                        "The checkpoint's optimiser state does not fit its voxels.", "Resume from the .vdb alone."
+                    )
+                here.copy_(torch.from_numpy(state[name]))
+            self.sampler.restore(state)
+
+    def state(self) -> dict[str, Any]:
+        """What a later run needs to go on from here, beside the field: arrays and numbers."""
+        return {
+            "mean_square": self.gradients.mean_square[:-1].cpu().numpy(),
+            "greatest_visibility": self.gradients.greatest_visibility[:-1].cpu().numpy(),
+            **self.sampler.state(),
+        }
 
     def visible(self, weight: float) -> torch.Tensor:
         """Indices, int64 [M], of the voxels that weighed more than `weight` in some ray of this stage.
 
-        All of them while hardly any rays have been drawn: unseen would only mean not looked at yet. Every voxel
-            shows in dozens
-        of photos, so a tenth of their pixels looks at each of them.
+        All of them while hardly any rays have been drawn: unseen would only mean not looked at yet.
         """
-        if self.rays_seen < _LOOKED_AT * len(self._pixels):
+        if not self.sampler.is_looked_at:
             return torch.arange(self.grid.active_voxels, device=self.grid.device)
         return torch.nonzero(self.gradients.greatest_visibility[:-1] > weight_code(weight)).flatten()
 
@@ -117,7 +145,7 @@ class Stage:
         if silhouettes is not None:
             fine = silhouettes.carve_voxels(result, torch.split(fine, _BLOCK), self._recipe.hull_slack)
         wanted = StageMemory.of(BrickCounts.of(fine), grid.sh_degree)
-        budget.check(wanted, result.resolution, self.memory, other=self._pixels.nbytes)
+        budget.check(wanted, result.resolution, self.memory, other=self.sampler.pixels.nbytes)
         result.set_rows(fine, self._kernels.resample(self.field, fine, (0.5, 0.5, 0.5)))
         return result
 
@@ -135,13 +163,6 @@ class Stage:
             density_epsilon=recipe.epsilon * self._edge,
             sh_epsilon=recipe.epsilon,
         )
-
-    def _draw(self, tiles: int) -> tuple[RayBatch, torch.Tensor]:
-        tile, generator, device = self._recipe.tile, self._generator, self._kernels.device
-        chosen = self._pixels[torch.randint(len(self._pixels), (tiles,), generator=generator).to(device)]
-        offset = torch.randint(tile, (tiles, 2), generator=generator).to(device)
-        jitter = torch.rand(tiles * tile * tile, generator=generator).to(device)
-        return self._pool.batch(*self._pool.tiles(chosen, tile, offset), jitter)
 
     def _pixels_that_hit(self) -> torch.Tensor:
         """Pixels whose ray can meet an active voxel, int64 [n]: found with an opaque field, block by block.

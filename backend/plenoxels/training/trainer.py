@@ -14,7 +14,7 @@ from plenoxels.config import PlenoxelConfig
 from plenoxels.datasets import Dataset
 from plenoxels.errors import DatasetInvalid, OutOfMemory, ResumeInvalid, is_out_of_memory
 from plenoxels.grid import VoxelGrid
-from plenoxels.kernels import Kernels, open_kernels
+from plenoxels.kernels import Adding, Kernels, open_kernels
 from plenoxels.kernels.cpu.threads import one_torch_thread
 from plenoxels.training.carving import Silhouettes
 from plenoxels.training.clock import Clock, SpeedMeter
@@ -83,7 +83,9 @@ class Trainer:
             DeviceMissing: the device is not there, or cannot give the same bits each time where the recipe asks for it.
         """
         self._dataset, self._config, self._recipe = dataset, config, recipe
-        self._kernels: Kernels = open_kernels(device, threads, recipe.deterministic)
+        self._kernels: Kernels = open_kernels(
+            device, threads, Adding.ORDERED if recipe.deterministic else Adding.RACING
+        )
         self._threads = threads
         self._generator = torch.Generator().manual_seed(recipe.seed)
         self._clock = Clock()
@@ -93,6 +95,7 @@ class Trainer:
         self._stage_index, self._last_stage = 0, recipe.stages - 1
         self._budget = MemoryBudget(self._kernels.device, recipe.max_memory_mb, not recipe.deterministic)
         self._coarsened: str | None = None
+        self._is_alpha_known = False
         self._psnr: float | None = None
         self._evaluation_due = self._preview_due = _FIRST_LOOK_SECONDS
         self._checkpoint_due = recipe.checkpoint_seconds
@@ -120,6 +123,7 @@ class Trainer:
         for degree in {0, self._config.sh_degree}:  # degree 0 finds the pixels that can hit the grid
             self._kernels.prepare(degree)
         pool, held_out, silhouettes = self._load(observer)
+        self._is_alpha_known = silhouettes is not None
         if silhouettes is None:
             self._recipe = dataclasses.replace(self._recipe, density_rate=self._recipe.density_rate_open)
         with self._clock.running():
@@ -200,20 +204,13 @@ class Trainer:
         self._stage_index = min(int(state.get("stage", self._recipe.stages - 1)), self._recipe.stages - 1)
         self._prepared_seconds = float(state.get("prepared_seconds", 0.0))
         stage = self._stage(grid, pool)
-        square, visibility = state.get("mean_square"), state.get("greatest_visibility")
-        if square is not None and visibility is not None:
-            if square.shape != (grid.active_voxels, grid.layout.width) or visibility.shape != (grid.active_voxels,):
-                raise ResumeInvalid(
-                    "The checkpoint's optimiser state does not fit its voxels.", "Resume from the .vdb alone."
-                )
-            mean_square, greatest = (torch.from_numpy(array).to(grid.device) for array in (square, visibility))
-            stage.restore(mean_square, greatest, state.get("rays_seen"))
+        stage.restore(state)
         if "generator" in state:
             self._generator.set_state(torch.from_numpy(np.array(state["generator"], np.uint8)))
         return stage
 
     def _stage(self, grid: VoxelGrid, pool: PhotoPool) -> Stage:
-        return Stage(grid, pool, self._kernels, self._config, self._recipe, self._generator)
+        return Stage(grid, pool, self._kernels, self._config, self._recipe, self._generator, self._is_alpha_known)
 
     def _finer_grid(
         self, stage: Stage, silhouettes: Silhouettes | None, observer: TrainingObserver
@@ -300,13 +297,10 @@ class Trainer:
         observer.report(self._progress(stage))
 
     def _snapshot(self, stage: Stage) -> TrainingSnapshot:
-        gradients = stage.gradients
         state = {
             "stage": self._stage_index,
             "prepared_seconds": self._prepared_seconds,
-            "rays_seen": stage.rays_seen,
-            "mean_square": gradients.mean_square[:-1].cpu().numpy(),
-            "greatest_visibility": gradients.greatest_visibility[:-1].cpu().numpy(),
+            **stage.state(),
             "generator": self._generator.get_state().numpy(),
         }
         return TrainingSnapshot(stage.grid.to("cpu"), self._iteration, self._clock.seconds, state)
@@ -328,4 +322,5 @@ class Trainer:
             psnr=self._psnr,
             resolution=stage.grid.resolution,
             voxels=stage.grid.active_voxels,
+            rays=self._rays,
         )

@@ -16,12 +16,15 @@ from plenoxels.kernels.cpu.native_module import NativeKernels, native_kernels
 from plenoxels.kernels.cpu.ordered import OrderedGradients
 from plenoxels.kernels.cpu.threads import ThreadPool
 from plenoxels.kernels.interface import (
+    Adding,
     BatchStatistics,
     Field,
     GradientBuffers,
     MarchSettings,
+    OpacityTargets,
     RayBatch,
     RmsPropRates,
+    check_targets,
 )
 from plenoxels.kernels.warp_start import start_warp
 
@@ -50,7 +53,7 @@ def _field(field: Field) -> structures.Field:
 
 
 def _settings(
-    settings: MarchSettings, gradient_scale: float = 0, targets_are_gradients: bool = False
+    settings: MarchSettings, gradient_scale: float = 0, targets_are_gradients: bool = False, opacity_weight: float = 0
 ) -> structures.Settings:
     linear = settings.compositing is Compositing.LINEAR
     background = torch.tensor(settings.background, dtype=torch.float64)
@@ -62,18 +65,19 @@ def _settings(
         gradient_scale=gradient_scale,
         linear=linear,
         targets_are_gradients=targets_are_gradients,
+        opacity_weight=opacity_weight,
     )
 
 
 class CpuKernels:
     """Kernels for tensors in main memory (interface.Kernels)."""
 
-    def __init__(self, threads: int | None = None, deterministic: bool = False) -> None:
+    def __init__(self, threads: int | None = None, adding: Adding = Adding.EXACT) -> None:
         """Starts the threads.
 
         Args:
             threads: None: all that this process may use.
-            deterministic: gradients are added in a fixed order: the same bits each time (about 1.3 times the work).
+            adding: how they add gradients.
         """
         start_warp()
         self.device = torch.device("cpu")
@@ -82,7 +86,8 @@ class CpuKernels:
         self._locks = torch.zeros(structures.LOCK_COUNT, dtype=torch.uint8)
         self._scratch: list[torch.Tensor] = []
         # One thread adds in the order of the rays anyway.
-        self._ordered = OrderedGradients(self._pool) if deterministic and self._pool.threads > 1 else None
+        self._adding = adding if self._pool.threads > 1 else Adding.RACING
+        self._ordered = OrderedGradients(self._pool) if self._adding is Adding.ORDERED else None
 
     def prepare(self, sh_degree: int) -> None:
         native_kernels(sh_degree)
@@ -93,16 +98,37 @@ class CpuKernels:
         return pixels, transmittance
 
     def loss_gradients(
-        self, field: Field, rays: RayBatch, targets: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
+        self,
+        field: Field,
+        rays: RayBatch,
+        targets: torch.Tensor,
+        settings: MarchSettings,
+        gradients: GradientBuffers,
+        opacity: OpacityTargets | None = None,
     ) -> BatchStatistics:
-        scale = 2 / (3 * max(1, len(rays)))
-        return self._march(field, rays, targets, _settings(settings, scale), gradients, torch.empty(len(rays), 3), None)
+        scale, pixels = 2 / (3 * max(1, len(rays))), torch.empty(len(rays), 3)
+        native_settings = _settings(settings, scale, opacity_weight=opacity.weight if opacity else 0)
+        opacities = opacity.values if opacity else None
+        works = self._march(field, rays, targets, native_settings, gradients, pixels, None, opacities)
+        return BatchStatistics(
+            squared_error=sum(w.loss for w in works),
+            marched=sum(w.marched for w in works),
+            coloured=sum(w.coloured for w in works),
+            ray_errors=pixels.sub_(targets).square_().sum(1),
+        )
 
     def pixel_gradients(
-        self, field: Field, rays: RayBatch, by_pixel: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
+        self,
+        field: Field,
+        rays: RayBatch,
+        by_pixel: torch.Tensor,
+        settings: MarchSettings,
+        gradients: GradientBuffers,
+        by_transmittance: torch.Tensor | None = None,
     ) -> None:
         native_settings = _settings(settings, 1, targets_are_gradients=True)
-        self._march(field, rays, by_pixel, native_settings, gradients, torch.empty(len(rays), 3), None)
+        pixels = torch.empty(len(rays), 3)
+        self._march(field, rays, by_pixel, native_settings, gradients, pixels, None, by_transmittance)
 
     def rmsprop_step(self, field: Field, gradients: GradientBuffers, rates: RmsPropRates) -> int:
         native, native_field = self._native(field), _field(field)
@@ -165,7 +191,7 @@ class CpuKernels:
         return structures.Gradients(
             rows=gradients.rows.data_ptr(),
             visibility=gradients.visibility.data_ptr(),
-            locks=self._locks.data_ptr() if self._pool.threads > 1 else 0,
+            locks=0 if self._adding is Adding.RACING else self._locks.data_ptr(),
         )
 
     def _march(
@@ -177,17 +203,18 @@ class CpuKernels:
         gradients: GradientBuffers | None,
         pixels: torch.Tensor,
         transmittance: torch.Tensor | None,
-    ) -> BatchStatistics:
-        if targets is not None and (
-            targets.shape != (len(rays), 3) or targets.dtype != torch.float32 or not targets.is_contiguous()
-        ):
-            raise ValueError(f"Targets of shape {tuple(targets.shape)}; expected contiguous float32 [{len(rays)}, 3].")
+        opacities: torch.Tensor | None = None,
+    ) -> list[structures.Work]:
+        """Renders, or adds gradients; what each worker counted."""
+        if targets is not None:
+            check_targets(rays, targets, opacities)
         native, native_field = self._native(field), _field(field)
         native_gradients = self._gradients(gradients) if gradients is not None else structures.Gradients()
         native_rays = structures.Rays(
             origins=rays.origins.data_ptr(),
             directions=rays.directions.data_ptr(),
             targets=targets.data_ptr() if targets is not None else 0,
+            opacities=opacities.data_ptr() if opacities is not None else 0,
             jitter=rays.jitter.data_ptr() if rays.jitter is not None else 0,
             pixels=pixels.data_ptr(),
             transmittance=transmittance.data_ptr() if transmittance is not None else 0,
@@ -204,14 +231,9 @@ class CpuKernels:
             wp.launch(native.scatter_owned, dim=1, inputs=arguments, device="cpu")
 
         if gradients is not None and self._ordered is not None:
-            works = self._ordered.add(len(rays), works, native_gradients, march, scatter)
-        else:
-            self._pool.run(len(rays), lambda worker, begin, end: march(_address(works[worker]), begin, end))
-        return BatchStatistics(
-            squared_error=sum(w.loss for w in works),
-            marched=sum(w.marched for w in works),
-            coloured=sum(w.coloured for w in works),
-        )
+            return self._ordered.add(len(rays), works, native_gradients, march, scatter)
+        self._pool.run(len(rays), lambda worker, begin, end: march(_address(works[worker]), begin, end))
+        return works
 
     def _works(self, field: Field, step: float) -> list[structures.Work]:
         """Scratch memory for each worker that holds every sample of the longest possible ray."""

@@ -32,6 +32,7 @@ class Rays(ctypes.Structure):
         ("origins", _POINTER),
         ("directions", _POINTER),
         ("targets", _POINTER),
+        ("opacities", _POINTER),
         ("jitter", _POINTER),
         ("pixels", _POINTER),
         ("transmittance", _POINTER),
@@ -47,6 +48,7 @@ class Settings(ctypes.Structure):
         ("gradient_scale", _FLOAT),
         ("linear", _INT),
         ("targets_are_gradients", _INT),
+        ("opacity_weight", _FLOAT),
     ]
 
 

@@ -38,7 +38,12 @@ def native_field(field: Field) -> Any:
     return native
 
 
-def native_settings(settings: MarchSettings, gradient_scale: float = 0.0, targets_are_gradients: bool = False) -> Any:
+def native_settings(
+    settings: MarchSettings,
+    gradient_scale: float = 0.0,
+    targets_are_gradients: bool = False,
+    opacity_weight: float = 0.0,
+) -> Any:
     """The structure of a march's settings; the background is decoded where light is composited."""
     linear = settings.compositing is Compositing.LINEAR
     background = torch.tensor(settings.background, dtype=torch.float64)
@@ -50,12 +55,14 @@ def native_settings(settings: MarchSettings, gradient_scale: float = 0.0, target
     native.gradient_scale = gradient_scale
     native.linear = int(linear)
     native.targets_are_gradients = int(targets_are_gradients)
+    native.opacity_weight = opacity_weight
     return native
 
 
 def native_rays(
     rays: RayBatch,
     targets: torch.Tensor | None = None,
+    opacities: torch.Tensor | None = None,
     pixels: torch.Tensor | None = None,
     transmittance: torch.Tensor | None = None,
 ) -> Any:
@@ -64,6 +71,7 @@ def native_rays(
     native.origins = address(rays.origins)
     native.directions = address(rays.directions)
     native.targets = address(targets)
+    native.opacities = address(opacities)
     native.jitter = address(rays.jitter)
     native.pixels = address(pixels)
     native.transmittance = address(transmittance)

@@ -15,8 +15,10 @@ from plenoxels.kernels.interface import (
     Field,
     GradientBuffers,
     MarchSettings,
+    OpacityTargets,
     RayBatch,
     RmsPropRates,
+    check_targets,
 )
 from plenoxels.kernels.warp_start import start_warp
 
@@ -47,19 +49,37 @@ class CudaKernels:
         return pixels, transmittance
 
     def loss_gradients(
-        self, field: Field, rays: RayBatch, targets: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
+        self,
+        field: Field,
+        rays: RayBatch,
+        targets: torch.Tensor,
+        settings: MarchSettings,
+        gradients: GradientBuffers,
+        opacity: OpacityTargets | None = None,
     ) -> BatchStatistics:
         totals = torch.zeros(3, dtype=torch.float64, device=self.device)
-        scale = 2 / (3 * max(1, len(rays)))
-        self._gradients(field, rays, targets, native_settings(settings, scale), native_gradients(gradients, totals))
+        scale, pixels = 2 / (3 * max(1, len(rays))), torch.empty(len(rays), 3, device=self.device)
+        native = native_settings(settings, scale, opacity_weight=opacity.weight if opacity else 0.0)
+        opacities = opacity.values if opacity else None
+        check_targets(rays, targets, opacities)
+        wanted = native_rays(rays, targets, opacities, pixels)
+        self._gradients(field, len(rays), wanted, native, native_gradients(gradients, totals))
         squared_error, marched, coloured = totals.tolist()  # the step's one wait for the device
-        return BatchStatistics(squared_error, int(marched), int(coloured))
+        return BatchStatistics(squared_error, int(marched), int(coloured), pixels.sub_(targets).square_().sum(1))
 
     def pixel_gradients(
-        self, field: Field, rays: RayBatch, by_pixel: torch.Tensor, settings: MarchSettings, gradients: GradientBuffers
+        self,
+        field: Field,
+        rays: RayBatch,
+        by_pixel: torch.Tensor,
+        settings: MarchSettings,
+        gradients: GradientBuffers,
+        by_transmittance: torch.Tensor | None = None,
     ) -> None:
         native = native_settings(settings, 1.0, targets_are_gradients=True)
-        self._gradients(field, rays, by_pixel, native, native_gradients(gradients))
+        check_targets(rays, by_pixel, by_transmittance)
+        wanted = native_rays(rays, by_pixel, by_transmittance)
+        self._gradients(field, len(rays), wanted, native, native_gradients(gradients))
 
     def rmsprop_step(self, field: Field, gradients: GradientBuffers, rates: RmsPropRates) -> int:
         touched = torch.zeros(1, dtype=torch.int32, device=self.device)
@@ -92,11 +112,9 @@ class CudaKernels:
         self._launch(field, "resample", tuple(rows.shape), [native_field(field), work])
         return rows
 
-    def _gradients(self, field: Field, rays: RayBatch, targets: torch.Tensor, settings: Any, gradients: Any) -> None:
-        if targets.shape != (len(rays), 3) or targets.dtype != torch.float32 or not targets.is_contiguous():
-            raise ValueError(f"Targets of shape {tuple(targets.shape)}; expected contiguous float32 [{len(rays)}, 3].")
-        arguments = [native_field(field), native_rays(rays, targets), settings, gradients]
-        self._launch(field, "render_with_gradients", (len(rays), self._lanes), arguments)
+    def _gradients(self, field: Field, rays: int, native: Any, settings: Any, gradients: Any) -> None:
+        arguments = [native_field(field), native, settings, gradients]
+        self._launch(field, "render_with_gradients", (rays, self._lanes), arguments)
 
     def _launch(self, field: Field, kernel: str, dim: tuple[int, ...], arguments: list[Any]) -> None:
         """Queues a kernel behind torch's own work."""

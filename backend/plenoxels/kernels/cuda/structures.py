@@ -30,6 +30,7 @@ class Rays:
     origins: wp.uint64
     directions: wp.uint64
     targets: wp.uint64
+    opacities: wp.uint64
     jitter: wp.uint64
     pixels: wp.uint64
     transmittance: wp.uint64
@@ -44,6 +45,7 @@ class Settings:
     gradient_scale: wp.float32
     linear: wp.int32
     targets_are_gradients: wp.int32
+    opacity_weight: wp.float32
 
 
 @wp.struct

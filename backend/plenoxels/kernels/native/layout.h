@@ -26,6 +26,7 @@ struct Rays {
   const float* origins;     // [n, 3] world
   const float* directions;  // [n, 3] world, unit
   const float* targets;     // [n, 3] wanted pixels, or the loss's gradients by them (Settings.targets_are_gradients)
+  const float* opacities;   // [n] wanted opacity, or the loss's gradients by the transmittance; null: no matter
   const float* jitter;      // [n] start of the first sample in steps, or null for 0.5
   float* pixels;            // [n, 3] out
   float* transmittance;     // [n] out, or null
@@ -39,7 +40,15 @@ struct Settings {
   float gradient_scale;
   int linear;  // composite light
   int targets_are_gradients;
+  float opacity_weight;
 };
+
+// The loss's gradient by what a ray lets through, `transmittance`.
+inline float gradient_by_transmittance(const Rays& rays, const Settings& settings, int ray, float transmittance) {
+  if (!rays.opacities) return 0;
+  if (settings.targets_are_gradients) return settings.gradient_scale * rays.opacities[ray];
+  return settings.gradient_scale * 3 * settings.opacity_weight * (transmittance - (1 - rays.opacities[ray]));
+}
 
 // A row: three bands of a colour's higher harmonics, then density, R_0, G_0, B_0, padding (grid/row_layout.py).
 template <int Degree> struct RowLayout;

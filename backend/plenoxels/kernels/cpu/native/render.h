@@ -96,7 +96,8 @@ inline void scatter(const Field& field, const Gradients& gradients, const Basis<
 }
 
 // Renders rays [begin, end); with Backward it also adds the gradients of the loss by the field.
-// The loss is the sum of squared differences from the targets; gradients are those of gradient_scale / 2 times it.
+// The loss is the sum of squared differences from the targets, and 3 * opacity_weight times that of the opacity from the wanted one;
+// gradients are those of gradient_scale / 2 times it.
 template <int Degree, bool Backward>
 inline void render_rays(const Field& field, const Rays& rays, const Settings& settings, const Gradients& gradients, Work& work,
                         int begin, int end) {
@@ -150,7 +151,7 @@ inline void render_rays(const Field& field, const Rays& rays, const Settings& se
       g[channel] = settings.gradient_scale * difference * pixel_slope[channel];
     }
     // d composite / d sigma_s = step * (transmittance after s * light_s - everything composited behind s)
-    float behind = 0;
+    float behind = transmittance * gradient_by_transmittance(rays, settings, i, transmittance);
     for (int channel = 0; channel < 3; channel++) behind += transmittance * settings.background[channel] * g[channel];
     for (int s = count - 1; s >= 0; s--) {
       const Sample& sample = samples[s];

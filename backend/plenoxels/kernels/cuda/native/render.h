@@ -86,7 +86,8 @@ inline void scatter(const Field& field, const Gradients& gradients, const Column
 
 // Renders a ray; with Backward it also adds the gradients of the loss by the field: it marches again, front to back, and what lies
 // behind a sample is the finished composite minus what has been composited so far, so that no list of samples is kept.
-// The loss is the sum of squared differences from the targets; gradients are those of gradient_scale / 2 times it.
+// The loss is the sum of squared differences from the targets, and 3 * opacity_weight times that of the opacity from the wanted one;
+// gradients are those of gradient_scale / 2 times it.
 template <int Degree, bool Backward>
 inline void render_ray(const Field& field, const Rays& rays, const Settings& settings, const Gradients& gradients, int ray, int lane) {
   const long long at = 3ll * ray;
@@ -128,6 +129,7 @@ inline void render_ray(const Field& field, const Rays& rays, const Settings& set
   }
   if (lane == 0 && rays.transmittance) rays.transmittance[ray] = marched.transmittance;
   if constexpr (Backward) {
+    behind += marched.transmittance * gradient_by_transmittance(rays, settings, ray, marched.transmittance);
     if (lane == 0 && gradients.totals) {
       add(gradients.totals, (double)squared_error);
       add(gradients.totals + 1, (double)marched.samples);
