@@ -131,8 +131,8 @@ def test_wanted_opacities_and_gradients_by_transmittance_agree_with_the_referenc
         torch.testing.assert_close(ours, density.grad, rtol=1e-4, atol=1e-4 * float(density.grad.abs().max()))
     difference = (render_reference(grid, *_reference_leaves(grid), rays, settings) - targets).square().sum(1)
     torch.testing.assert_close(statistics.ray_errors.double(), difference.detach(), rtol=1e-4, atol=1e-5)
+    short = OpacityTargets(opacities[1:], 1.0)
     with pytest.raises(ValueError, match="Opacities of shape"):
-        short = OpacityTargets(opacities[1:], 1.0)
         kernels.loss_gradients(Field.of(grid), rays, targets, settings, loss_buffers, short)
 
 
