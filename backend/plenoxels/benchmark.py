@@ -11,8 +11,17 @@ from typing import Any
 import torch
 
 from plenoxels.config import Compositing
-from plenoxels.grid import VoxelGrid
-from plenoxels.kernels import Field, GradientBuffers, Kernels, MarchSettings, RayBatch, RmsPropRates, open_kernels
+from plenoxels.grid import VoxelGrid, curve_position
+from plenoxels.kernels import (
+    Adding,
+    Field,
+    GradientBuffers,
+    Kernels,
+    MarchSettings,
+    RayBatch,
+    RmsPropRates,
+    open_kernels,
+)
 
 _BATCH = 20_000
 _TILE = 4
@@ -29,7 +38,7 @@ class BenchmarkResult:
         voxels: active voxels.
         forward: rendering alone, random rays.
         training_random: forward, backward and update, random rays.
-        training_tiles: the same with 4x4 pixel tiles, as the trainer draws them.
+        training_tiles: the same with 4x4 pixel tiles, sorted by what they look at, as trainings have them.
         samples_per_ray: coloured samples per ray.
     """
 
@@ -98,6 +107,19 @@ def orbit_rays(count: int, tile: int, seed: int) -> RayBatch:
     return RayBatch(position.repeat_interleave(tile * tile, 0).contiguous(), directions.contiguous())
 
 
+def _sorted_tiles(rays: RayBatch, size: int) -> RayBatch:
+    """The tiles of `size` rays each in the order of where they meet the scene's ball, as the trainer sorts them."""
+    middle = slice(size // 2, None, size)
+    origins, directions = rays.origins[middle], rays.directions[middle]
+    along = -(origins * directions).sum(1)
+    nearest = origins + along[:, None] * directions
+    before = (0.72**2 - nearest.square().sum(1)).clamp(min=0).sqrt()
+    places = (nearest - before[:, None] * directions) / 2 + 0.5
+    order = torch.argsort(curve_position(places))
+    ordered = [part.view(-1, size, 3)[order].reshape(-1, 3).contiguous() for part in (rays.origins, rays.directions)]
+    return RayBatch(*ordered)
+
+
 def run_benchmark(
     resolution: int = 256, seconds: float = 3.0, threads: int | None = None, device: str = "auto"
 ) -> BenchmarkResult:
@@ -106,32 +128,39 @@ def run_benchmark(
     Raises:
         DeviceMissing: the device is not there.
     """
-    kernels = open_kernels(device, threads)
+    kernels = open_kernels(device, threads, Adding.RACING)  # as trainings do
     grid = shell_scene(resolution).to(kernels.device)
     field, gradients = Field.of(grid), GradientBuffers.for_grid(grid)
     settings = MarchSettings(0.5 * min(grid.voxel_size), 1e-4, 1e-4, (1.0, 1.0, 1.0), Compositing.ENCODED)
     targets = torch.full((_BATCH, 3), 0.5, device=kernels.device)
 
-    def batches(tile: int) -> list[RayBatch]:
-        rays = [orbit_rays(_BATCH, tile, seed) for seed in range(8)]
+    together = kernels.batches_together
+
+    def batches(tile: int, count: int = 1) -> list[RayBatch]:
+        rays = [orbit_rays(count * _BATCH, tile, seed) for seed in range(8)]
         return [RayBatch(r.origins.to(kernels.device), r.directions.to(kernels.device)) for r in rays]
 
-    coloured = 0
+    coloured = 0.0
 
-    def train(rays: RayBatch) -> None:
-        nonlocal coloured
-        coloured = kernels.loss_gradients(field, rays, targets, settings, gradients).coloured
+    def train_random(rays: RayBatch) -> None:
+        kernels.loss_gradients(field, rays, targets, settings, gradients)
         kernels.rmsprop_step(field, gradients, _RATES)
 
-    random, tiles = batches(1), batches(_TILE)
+    def train_tiles(rays: RayBatch) -> None:
+        nonlocal coloured
+        wanted = targets.repeat(together, 1)
+        statistics = kernels.train(field, rays, wanted, settings, gradients, _RATES, batches=together)
+        coloured = statistics.coloured / len(rays)
+
+    random, tiles = batches(1), [_sorted_tiles(rays, _TILE**2) for rays in batches(_TILE, together)]
     return BenchmarkResult(
         device=kernels.description,
         resolution=resolution,
         voxels=grid.active_voxels,
         forward=_rate(kernels, lambda rays: kernels.render(field, rays, settings), random, seconds),
-        training_random=_rate(kernels, train, random, seconds),
-        training_tiles=_rate(kernels, train, tiles, seconds),
-        samples_per_ray=coloured / _BATCH,
+        training_random=_rate(kernels, train_random, random, seconds),
+        training_tiles=_rate(kernels, train_tiles, tiles, seconds),
+        samples_per_ray=coloured,
     )
 
 

@@ -201,31 +201,88 @@ def test_nothing_is_rendered_from_an_empty_grid(kernels):
     assert bool((transmittance == 1).all())
 
 
-def test_rmsprop_steps_touched_rows_only(kernels):
-    grid = random_grid(2, seed=4)
+@pytest.mark.parametrize("degree", DEGREES)
+def test_rmsprop_steps_touched_rows_only(kernels, degree):
+    grid = random_grid(degree, seed=4)
     field, gradients = Field.of(grid), GradientBuffers.for_grid(grid)
     generator = torch.Generator().manual_seed(2)
     touched = torch.rand(grid.active_voxels, generator=generator) < 0.3
-    gradients.rows[:-1][touched] = torch.randn(int(touched.sum()), grid.layout.width, generator=generator) * 1e-3
+    columns = [grid.layout.density, *grid.layout.sh_columns().flatten().tolist()]  # the padding has no gradient
+    drawn = torch.zeros(int(touched.sum()), grid.layout.width)
+    drawn[:, columns] = torch.randn(len(drawn), len(columns), generator=generator) * 1e-3
+    gradients.rows[:-1][touched] = drawn
     gradients.mean_square.uniform_(0, 1e-5, generator=generator)
     gradients.visibility[:-1][touched] = 77
     before, square, gradient = grid.rows.double(), gradients.mean_square.double(), gradients.rows.double()
     rates = RmsPropRates(density=3.0, sh=0.02, decay=0.95, density_epsilon=1e-7, sh_epsilon=1e-8)
     assert kernels.rmsprop_step(field, gradients, rates) == int(touched.sum())
 
-    rate = torch.full((grid.layout.width,), rates.sh, dtype=torch.float64)
-    epsilon = torch.full((grid.layout.width,), rates.sh_epsilon, dtype=torch.float64)
-    rate[grid.layout.density], epsilon[grid.layout.density] = rates.density, rates.density_epsilon
-    mean = rates.decay * square + (1 - rates.decay) * gradient.square()
-    expected = torch.where(
-        torch.cat([touched, torch.tensor([False])])[:, None], before - rate * gradient / (mean.sqrt() + epsilon), before
-    )
-    torch.testing.assert_close(grid.rows.double(), expected, rtol=1e-4, atol=1e-5)
+    column, is_touched = grid.layout.density, torch.cat([touched, torch.tensor([False])])[:, None]
+    by_colours = gradient.clone()
+    by_colours[:, column] = 0
+    fresh = torch.stack([gradient[:, column].square(), by_colours.square().sum(1) / (3 * (degree + 1) ** 2)], 1)
+    mean = torch.where(is_touched, rates.decay * square + (1 - rates.decay) * fresh, square)
+    step = rates.sh * gradient / (mean[:, 1:].sqrt() + rates.sh_epsilon)
+    step[:, column] = rates.density * gradient[:, column] / (mean[:, 0].sqrt() + rates.density_epsilon)
+    torch.testing.assert_close(grid.rows.double(), torch.where(is_touched, before - step, before), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients.mean_square.double(), mean, rtol=1e-4, atol=1e-12)
     assert not gradients.rows.any()
     assert not gradients.visibility.any()
     assert bool((gradients.greatest_visibility[:-1] == touched * 77).all())
     fresh = Field.of(grid)
     torch.testing.assert_close(field.bricks.brick_density, fresh.bricks.brick_density)
+
+
+@pytest.mark.parametrize("degree", DEGREES)
+def test_learning_from_a_batch_is_its_gradients_and_a_step(degree):
+    """Within one step's rays `train` does as the two kernels do; rows that were touched before are stepped as well."""
+    rates = RmsPropRates(density=3.0, sh=0.02, decay=0.9, density_epsilon=1e-7, sh_epsilon=1e-8)
+    results = []
+    for kernels in (CpuKernels(1), CpuKernels(1), CpuKernels(2), CudaKernels("cpu"), EmulatedWarpKernels()):
+        grid = random_grid(degree, seed=6)
+        rays, settings = random_rays(grid, 200, seed=2, jitter=True), exact_settings(grid, Compositing.ENCODED)
+        targets = torch.rand(len(rays), 3, generator=torch.Generator().manual_seed(1))
+        opacity = OpacityTargets(torch.rand(len(rays), generator=torch.Generator().manual_seed(2)), 0.3)
+        field, gradients = Field.of(grid), GradientBuffers.for_grid(grid)
+        kernels.total_variation(field, gradients, 0, 30, density_scale=0.01, sh_scale=0.01)
+        if results:
+            statistics = kernels.train(field, rays, targets, settings, gradients, rates, opacity)
+        else:
+            statistics = kernels.loss_gradients(field, rays, targets, settings, gradients, opacity)
+            kernels.rmsprop_step(field, gradients, rates)
+        assert not gradients.rows.any()
+        assert not gradients.visibility.any()
+        results.append((grid.rows, gradients.mean_square, gradients.greatest_visibility, statistics.ray_errors))
+    for other in results[1:]:
+        assert float((other[0] - results[0][0]).abs().max()) < 2e-3 * float(results[0][0].abs().max())
+        torch.testing.assert_close(other[1], results[0][1], rtol=1e-3, atol=1e-9)
+        assert int((other[2].int() - results[0][2].int()).abs().max()) <= 1
+        torch.testing.assert_close(other[3], results[0][3], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_learning_from_many_batches_at_once_steps_more_often(threads):
+    """Several batches: the loss falls further than by one step of all rows, and no gradient stays behind."""
+    rates = RmsPropRates(density=0.5, sh=0.01, decay=0.9, density_epsilon=1e-7, sh_epsilon=1e-8)
+    losses = {}
+    for name, adding in (("often", Adding.RACING), ("once", Adding.EXACT)):
+        kernels = CpuKernels(threads, adding)
+        kernels.batches_together = 8 if name == "often" else 1
+        for capacity in (1 << 17, 50) if name == "often" else (1 << 17,):  # also where lists are far too short
+            kernels._touched = [torch.empty(capacity, dtype=torch.int32) for _ in range(threads)]
+            grid = random_grid(1, seed=6)
+            rays, settings = random_rays(grid, 4000, seed=2, jitter=True), exact_settings(grid, Compositing.ENCODED)
+            targets = torch.full((len(rays), 3), 0.3)
+            field, gradients = Field.of(grid), GradientBuffers.for_grid(grid)
+            kernels.train(field, rays, targets, settings, gradients, rates, batches=8 if name == "often" else 1)
+            left = float(gradients.rows.any(1).float().mean())
+            assert left == 0 if threads == 1 else left < 0.01  # a row that two threads meet in may keep some
+            assert not gradients.visibility.any()
+            stale = float((field.bricks.brick_density != Field.of(grid).bricks.brick_density).float().mean())
+            assert stale == 0 if threads == 1 else stale < 0.01
+            field.bricks.refresh_density(grid)
+            losses[name, capacity] = kernels.loss_gradients(field, rays, targets, settings, gradients).squared_error
+    assert losses["often", 1 << 17] < 0.9 * losses["once", 1 << 17]
 
 
 @pytest.mark.parametrize("degree", DEGREES)

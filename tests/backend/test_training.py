@@ -11,6 +11,7 @@ from plenoxels.datasets import Dataset, open_dataset
 from plenoxels.errors import DatasetInvalid, ResumeInvalid
 from plenoxels.evaluation import evaluate_views
 from plenoxels.jobs import request
+from plenoxels.kernels.cpu.kernels import CpuKernels
 from plenoxels.kernels.cuda.kernels import CudaKernels
 from plenoxels.render import FieldRenderer
 from plenoxels.training import PRESETS, Recipe, SilentObserver, Trainer, TrainingProgress, TrainingSnapshot
@@ -77,13 +78,18 @@ def test_training_converges_on_held_out_views(tmp_path, compositing):
 
 def test_the_cuda_kernels_train_as_well_as_the_native_ones(dataset, monkeypatch):
     """The same Warp kernels that CUDA runs, on the CPU: everything around them must not care."""
-    recipe = _recipe(max_iterations=60, batch_rays=1024, max_resolution=16)
-    native = Trainer(dataset, CONFIG, recipe, device="cpu").run(SilentObserver())
+    # Draws that follow the errors would soon differ, and high last rates leave 0.3 dB by the order of additions.
+    settled = {"error_share": 0, "density_rate_end": 0.48, "sh_rate_end": 0.0002}
+    recipe = _recipe(max_iterations=60, batch_rays=1024, max_resolution=16, **settled)
+    one_by_one = CpuKernels()
+    one_by_one.batches_together = 1  # a step for each batch, as CUDA has it
+    monkeypatch.setattr("plenoxels.training.trainer.open_kernels", lambda *_: one_by_one)
+    native = Trainer(dataset, CONFIG, recipe).run(SilentObserver())
     monkeypatch.setattr("plenoxels.training.trainer.open_kernels", lambda *_: CudaKernels("cpu"))
     trainer = Trainer(dataset, CONFIG, recipe)
     assert "Warp" in trainer.device_description
     warp = trainer.run(SilentObserver())
-    assert _held_out_psnr(dataset, warp) == pytest.approx(_held_out_psnr(dataset, native), abs=0.6)
+    assert _held_out_psnr(dataset, warp) == pytest.approx(_held_out_psnr(dataset, native), abs=0.3)
 
 
 def test_training_without_alpha_finds_the_object(tmp_path):

@@ -116,7 +116,8 @@ class GradientBuffers:
 
     Attributes:
         rows: float32 [N + 1, width], the gradient since the last optimiser step.
-        mean_square: float32 [N + 1, width], RMSProp's running mean of squared gradients.
+        mean_square: float32 [N + 1, 2], RMSProp's running mean of squared gradients: by the density, and the mean of
+            those by all of a voxel's harmonics.
         visibility: uint8 [N + 1], code of the greatest compositing weight since the last step; 0: untouched.
         greatest_visibility: uint8 [N + 1], code of the greatest weight since it was cleared (see `weight_code`).
     """
@@ -131,7 +132,7 @@ class GradientBuffers:
         shape, device = tuple(grid.rows.shape), grid.device
         return cls(
             rows=huge_page_zeros(shape, device),
-            mean_square=huge_page_zeros(shape, device),
+            mean_square=huge_page_zeros((shape[0], 2), device),
             visibility=torch.zeros(shape[0], dtype=torch.uint8, device=device),
             greatest_visibility=torch.zeros(shape[0], dtype=torch.uint8, device=device),
         )
@@ -181,10 +182,17 @@ class BatchStatistics:
 
 
 class Kernels(Protocol):
-    """One device's kernels. Not thread-safe: one caller at a time."""
+    """One device's kernels. Not thread-safe: one caller at a time.
+
+    Attributes:
+        device: where tensors must lie.
+        description: for people.
+        batches_together: how many batches `train` wants at once.
+    """
 
     device: torch.device
     description: str
+    batches_together: int
 
     def prepare(self, sh_degree: int) -> None:
         """Compiles what fields of this degree need: seconds the first time, milliseconds from Warp's cache."""
@@ -216,6 +224,36 @@ class Kernels(Protocol):
         by_transmittance: torch.Tensor | None = None,
     ) -> None:
         """Adds a loss's gradients, given those by the pixels (float32 [n, 3]) and transmittances ([n])."""
+        ...
+
+    def train(
+        self,
+        field: Field,
+        rays: RayBatch,
+        targets: torch.Tensor,
+        settings: MarchSettings,
+        gradients: GradientBuffers,
+        rates: RmsPropRates,
+        opacity: OpacityTargets | None = None,
+        batches: int = 1,
+    ) -> BatchStatistics:
+        """Learns from some batches: gradients as of `loss_gradients`, and optimiser steps.
+
+        Where `batches_together` is above 1 the rays should be sorted by what they look at: rows are stepped as soon as
+        the rays nearby are done, about once a batch, while the processor's cache holds them. Else there is one step of
+        all rows at the end. No touched row keeps a gradient either way, whatever put it there; only of a row that two
+        racing threads meet in may some be left for the next call.
+
+        Args:
+            field: is changed.
+            rays: of all batches.
+            targets: float32 [n, 3], encoded.
+            settings: how rays are marched.
+            gradients: the optimiser's memory.
+            rates: of the steps.
+            opacity: wanted opacities.
+            batches: how many batches the rays are; the loss is the mean over one. At most `batches_together`.
+        """
         ...
 
     def rmsprop_step(self, field: Field, gradients: GradientBuffers, rates: RmsPropRates) -> int:

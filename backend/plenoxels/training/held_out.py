@@ -19,8 +19,8 @@ class HeldOutSample:
     def __init__(self, pool: PhotoPool) -> None:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(pool.pixel_count, (_PIXELS,), generator=generator).to(pool.first_pixel.device)
-        view, place = pool.tiles(pixels, 1, torch.zeros(len(pixels), 2, dtype=torch.int64, device=pixels.device))
-        self._rays, self._colours, _ = pool.batch(view, place)
+        view = torch.searchsorted(pool.first_pixel, pixels, right=True) - 1
+        self._rays, self._colours, _ = pool.batch(view, (pixels - pool.first_pixel[view])[:, None])
 
     def psnr(self, field: Field, kernels: Kernels, config: PlenoxelConfig) -> float:
         """PSNR in dB over the sample, of sRGB-encoded values clipped to 0..1."""

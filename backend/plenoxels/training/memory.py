@@ -40,10 +40,10 @@ class StageMemory:
         n, row = counts.voxels, 4 * RowLayout(sh_degree).width
         rows, coordinates = (n + 1) * row, 12 * n
         bricks = 4 * counts.cells + 8 * counts.records * RECORD_STRIDE + 4 * counts.places + 4 * (n + 1)
-        grid, optimiser = rows + coordinates, 2 * rows + 2 * (n + 1)
+        grid, optimiser = rows + coordinates, rows + 8 * (n + 1) + 2 * (n + 1)
         kept = grid + optimiser + bricks
-        # Which pixels can hit the voxels is found with a second set of rows and densities.
-        hits = 16 * (n + 1) + 9 * counts.records * RECORD_STRIDE
+        # Which cells of the photos hit the voxels is found with rows of places and a second set of densities.
+        hits = 64 * (n + 1) + 9 * counts.records * RECORD_STRIDE
         return cls(
             voxels=n,
             grid=grid,
@@ -66,16 +66,13 @@ class MemoryBudget:
         """
         self._device, self._max_mb, self._follows_system = device, max_mb, follows_system
 
-    def check(
-        self, wanted: StageMemory, resolution: tuple[int, int, int], before: StageMemory | None = None, other: int = 0
-    ) -> None:
+    def check(self, wanted: StageMemory, resolution: tuple[int, int, int], before: StageMemory | None = None) -> None:
         """Refuses a stage that does not fit.
 
         Args:
             wanted: the stage to be made.
             resolution: its grid's.
             before: the coarser stage that it is made from and that goes when it comes, or None.
-            other: bytes that the stage needs besides, which `max_mb` does not count (the pixels that hit its voxels).
 
         Raises:
             OutOfMemory: what it needs, what there is, what to lower.
@@ -86,7 +83,7 @@ class MemoryBudget:
             room, told = self._max_mb * MB, "max_memory_mb allows"
         elif self._follows_system:
             free = self._available()
-            room, told = held + free - other - max(_LEAST_MARGIN, free // 10), "are free"
+            room, told = held + free - max(_LEAST_MARGIN, free // 10), "are free"
         else:
             return
         if peak > room:

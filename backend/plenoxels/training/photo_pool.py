@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from plenoxels.cameras import MAX_IMAGE_EDGE, Intrinsics, View
+from plenoxels.cameras import Intrinsics, View
 from plenoxels.config import PlenoxelConfig
 from plenoxels.datasets.background import composite_photo
 from plenoxels.kernels import RayBatch
@@ -58,35 +57,26 @@ class PhotoPool:
     def pixel_count(self) -> int:
         return int(self.first_pixel[-1])
 
-    def tiles(self, pixels: torch.Tensor, tile: int, offset: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Square tiles of pixels around given ones.
+    def tiles(self, view: torch.Tensor, row: torch.Tensor, column: torch.Tensor, tile: int) -> torch.Tensor:
+        """The pixels of square tiles.
 
         Args:
-            pixels: int64 [t], one pixel of each tile.
+            view: int64 [t].
+            row, column: int64 [t], of each tile's first pixel; may lie outside the picture.
             tile: pixels along a tile's side.
-            offset: int64 [t, 2], which column and row of its tile each pixel is, 0 to tile - 1.
 
         Returns:
-            (view of each tile int64 [t], place of each pixel inside its view int64 [t, tile * tile]). Tiles at a
-            picture's edge are
-            moved inside; pictures smaller than a tile repeat their last pixels.
+            Places inside the views, int64 [t, tile * tile]. Tiles at a picture's edge are moved inside; pictures
+            smaller than a tile repeat their last pixels.
         """
-        view = torch.searchsorted(self.first_pixel, pixels, right=True) - 1
-        place = pixels - self.first_pixel[view]
         width, height = self._widths[view], self._heights[view]
-        column = (place % width - offset[:, 0]).clamp(min=0).minimum((width - tile).clamp(min=0))
-        row = (place // width - offset[:, 1]).clamp(min=0).minimum((height - tile).clamp(min=0))
+        column = column.clamp(min=0).minimum((width - tile).clamp(min=0))
+        row = row.clamp(min=0).minimum((height - tile).clamp(min=0))
         step = torch.arange(tile, device=self._device)
         rows = (row[:, None] + step).minimum(height[:, None] - 1)
         columns = (column[:, None] + step).minimum(width[:, None] - 1)
         inside = rows[:, :, None] * width[:, None, None] + columns[:, None, :]
-        return view, inside.reshape(len(pixels), tile * tile)
-
-    def cells(self, pixels: torch.Tensor, edge: int) -> torch.Tensor:
-        """Which square cell of `edge` x `edge` pixels each pixel (int64 [n]) lies in: int64 [n], any numbers."""
-        view = torch.searchsorted(self.first_pixel, pixels, right=True) - 1
-        place, width = pixels - self.first_pixel[view], self._widths[view]
-        return (view * MAX_IMAGE_EDGE + place // width // edge) * MAX_IMAGE_EDGE + place % width // edge
+        return inside.reshape(len(view), tile * tile)
 
     def batch(
         self, view: torch.Tensor, place: torch.Tensor, jitter: torch.Tensor | None = None
@@ -108,19 +98,3 @@ class PhotoPool:
         rays = RayBatch(origins.reshape(-1, 3).contiguous(), directions.reshape(-1, 3).contiguous(), jitter)
         alphas = self._alphas[self.first_pixel[view][:, None] + place].to(torch.float32).div_(255)
         return rays, colours.reshape(-1, 3).contiguous(), alphas.reshape(-1)
-
-    def coarse_rays(self, view: int, block: int) -> tuple[RayBatch, tuple[int, int]]:
-        """Rays through the centres of one view's blocks of `block` x `block` pixels; the blocks' rows and columns."""
-        height, width = int(self._heights[view]), int(self._widths[view])
-        rows = torch.arange(block // 2, height + block // 2, block, device=self._device).clamp(max=height - 1)
-        columns = torch.arange(block // 2, width + block // 2, block, device=self._device).clamp(max=width - 1)
-        place = (rows[:, None] * width + columns).reshape(1, -1)
-        rays, *_ = self.batch(torch.tensor([view], device=self._device), place)
-        return rays, (len(rows), len(columns))
-
-    def pixels_of_blocks(self, view: int, chosen: torch.Tensor, block: int) -> torch.Tensor:
-        """All pixels, int64 [n], of the chosen blocks (bool [rows, columns]) and of the blocks around them."""
-        height, width = int(self._heights[view]), int(self._widths[view])
-        grown = F.max_pool2d(chosen[None, None].to(torch.float32), 3, stride=1, padding=1)[0, 0] > 0
-        full = grown.repeat_interleave(block, 0).repeat_interleave(block, 1)[:height, :width]
-        return torch.nonzero(full.flatten()).flatten() + self.first_pixel[view]

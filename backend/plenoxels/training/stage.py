@@ -23,11 +23,11 @@ from plenoxels.kernels import (
 )
 from plenoxels.training.carving import Silhouettes
 from plenoxels.training.memory import MemoryBudget, StageMemory
+from plenoxels.training.photo_cells import PhotoCells, cells_that_hit
 from plenoxels.training.photo_pool import PhotoPool
 from plenoxels.training.ray_sampler import RaySampler
 from plenoxels.training.recipe import Recipe
 
-_OPAQUE = 1e6
 _BLOCK = 1 << 20  # voxels that are carved together
 
 
@@ -60,33 +60,28 @@ class Stage:
         self._edge = min(grid.voxel_size)
         self._longest = max(b - a for a, b in zip(grid.scene_bounds[:3], grid.scene_bounds[3:], strict=True))
         self._opacity_weight = recipe.opacity_weight if is_alpha_known else 0.0
-        self.sampler = RaySampler(pool, self._pixels_that_hit(), recipe)
+        self.sampler = RaySampler(pool, cells_that_hit(self.field, PhotoCells(pool), kernels), recipe)
 
     @property
     def grid(self) -> VoxelGrid:
         return self.field.grid
 
-    @property
-    def drawn_share(self) -> float:
-        """Share of all pixels whose rays meet a voxel, and are drawn."""
-        return len(self.sampler.pixels) / max(1, self._pool.pixel_count)
-
-    def step(self, fraction: float) -> StepResult:
-        """One optimisation step; `fraction` of the whole training is done, 0 to 1."""
+    def step(self, fraction: float, batches: int = 1) -> StepResult:
+        """Learns from some batches (Kernels.train); `fraction` of the whole training is done, 0 to 1."""
         recipe, n = self._recipe, self.grid.active_voxels
-        if not n or not len(self.sampler.pixels):
+        if not n or not self.sampler.pixel_count:
             return StepResult(0, 0.0)
-        rays, colours, alphas = self.sampler.draw(self._generator)
+        rays, colours, alphas = self.sampler.draw(self._generator, batches)
         opacity = OpacityTargets(alphas, self._opacity_weight) if self._opacity_weight else None
-        statistics = self._kernels.loss_gradients(self.field, rays, colours, self._settings, self.gradients, opacity)
-        self.sampler.learn(statistics.ray_errors)
-        count = max(1, int(n * recipe.tv_share))
         if recipe.tv_density or recipe.tv_sh:
+            count = max(1, int(n * recipe.tv_share))
             first = int(torch.randint(n, (1,), generator=self._generator))
             # Density's variation is that of a voxel's optical depth, extinction x edge: hence its gradient's factor.
-            density_scale, sh_scale = recipe.tv_density * self._edge / count, recipe.tv_sh / count
-            self._kernels.total_variation(self.field, self.gradients, first, count, density_scale, sh_scale)
-        self._kernels.rmsprop_step(self.field, self.gradients, self._rates(fraction))
+            scales = recipe.tv_density * self._edge / count, recipe.tv_sh / count
+            self._kernels.total_variation(self.field, self.gradients, first, min(n, batches * count), *scales)
+        learn, rates = self._kernels.train, self._rates(fraction)
+        statistics = learn(self.field, rays, colours, self._settings, self.gradients, rates, opacity, batches)
+        self.sampler.learn(statistics.ray_errors)
         return StepResult(len(rays), statistics.squared_error / (3 * len(rays)))
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -145,7 +140,7 @@ class Stage:
         if silhouettes is not None:
             fine = silhouettes.carve_voxels(result, torch.split(fine, _BLOCK), self._recipe.hull_slack)
         wanted = StageMemory.of(BrickCounts.of(fine), grid.sh_degree)
-        budget.check(wanted, result.resolution, self.memory, other=self.sampler.pixels.nbytes)
+        budget.check(wanted, result.resolution, self.memory)
         result.set_rows(fine, self._kernels.resample(self.field, fine, (0.5, 0.5, 0.5)))
         return result
 
@@ -163,27 +158,3 @@ class Stage:
             density_epsilon=recipe.epsilon * self._edge,
             sh_epsilon=recipe.epsilon,
         )
-
-    def _pixels_that_hit(self) -> torch.Tensor:
-        """Pixels whose ray can meet an active voxel, int64 [n]: found with an opaque field, block by block.
-
-        All of them must be drawn, background beside the silhouette too: leaving that out lost 2.6 dB on lego.
-        """
-        grid, bricks = self.grid, self.field.bricks
-        if not grid.active_voxels:
-            return torch.empty(0, dtype=torch.int64, device=grid.device)
-        opaque = VoxelGrid(grid.resolution, grid.scene_bounds, 0, device=grid.device)
-        opaque.coordinates, opaque.rows = grid.coordinates, torch.zeros(grid.active_voxels + 1, 4, device=grid.device)
-        shown = bricks.brick_density.clone()
-        bricks.brick_density.copy_(torch.where(bricks.brick_rows < grid.active_voxels, _OPAQUE, 0.0))
-        settings = MarchSettings(0.5 * self._edge, 0.5, 0.5, (1.0, 1.0, 1.0), self._settings.compositing)
-        pixels = []
-        try:
-            for view, camera in enumerate(self._pool.views):
-                block = max(2, camera.intrinsics.width // 64)
-                rays, shape = self._pool.coarse_rays(view, block)
-                _, transmittance = self._kernels.render(Field(opaque, bricks), rays, settings)
-                pixels.append(self._pool.pixels_of_blocks(view, (transmittance < 0.5).reshape(shape), block))
-        finally:
-            bricks.brick_density.copy_(shown)
-        return torch.cat(pixels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -274,12 +275,18 @@ class Trainer:
         until = time.perf_counter() + _REPORT_SECONDS
         with one_torch_thread():
             while True:
-                result = stage.step(min(1.0, self._fraction()))
-                self._iteration += 1
+                batches = self._batches_until(end)
+                result = stage.step(min(1.0, self._fraction()), batches)
+                self._iteration += batches
                 self._rays += result.rays
                 self._speed.stepped(result.rays, result.loss, self._clock.seconds)
                 if time.perf_counter() >= until or self._fraction() >= end:
                     return
+
+    def _batches_until(self, end: float) -> int:
+        """How many batches to take next: what the kernels want at once, and no more steps than the schedule has."""
+        wanted, steps = self._kernels.batches_together, self._recipe.max_iterations
+        return min(wanted, max(1, math.ceil(end * steps) - self._iteration)) if steps else wanted
 
     def _tell(self, stage: Stage, observer: TrainingObserver, held_out: HeldOutSample | None) -> None:
         """Measures, draws and saves what is due, and reports."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 
 import torch
 import warp as wp
@@ -27,6 +28,11 @@ from plenoxels.kernels.interface import (
     check_targets,
 )
 from plenoxels.kernels.warp_start import start_warp
+
+# Rays that share an optimiser step, and batches that are sorted by place and trained on together. lego, 60 s: single
+# batches of 20,000 with one step each, unsorted: -0.9 dB; 512 rays a step: -0.1, 2,048: -0.4; 16 batches: -0.1.
+_RAYS_A_STEP, _BATCHES_TOGETHER = 256, 8
+_MOST_TOUCHED = 1 << 17  # rows that a thread lists for a step; more are left for the last one
 
 
 def _address(structure: ctypes.Structure | ctypes.c_int32) -> int:
@@ -69,6 +75,30 @@ def _settings(
     )
 
 
+def _rmsprop(gradients: GradientBuffers, rates: RmsPropRates) -> structures.RmsProp:
+    return structures.RmsProp(
+        gradients=gradients.rows.data_ptr(),
+        mean_square=gradients.mean_square.data_ptr(),
+        visibility=gradients.visibility.data_ptr(),
+        greatest_visibility=gradients.greatest_visibility.data_ptr(),
+        density_rate=rates.density,
+        sh_rate=rates.sh,
+        decay=rates.decay,
+        density_epsilon=rates.density_epsilon,
+        sh_epsilon=rates.sh_epsilon,
+    )
+
+
+def _statistics(works: Sequence[structures.Work], pixels: torch.Tensor, targets: torch.Tensor) -> BatchStatistics:
+    """What was counted; `pixels` are used up."""
+    return BatchStatistics(
+        squared_error=sum(work.loss for work in works),
+        marched=sum(work.marched for work in works),
+        coloured=sum(work.coloured for work in works),
+        ray_errors=pixels.sub_(targets).square_().sum(1),
+    )
+
+
 class CpuKernels:
     """Kernels for tensors in main memory (interface.Kernels)."""
 
@@ -88,6 +118,9 @@ class CpuKernels:
         # One thread adds in the order of the rays anyway.
         self._adding = adding if self._pool.threads > 1 else Adding.RACING
         self._ordered = OrderedGradients(self._pool) if self._adding is Adding.ORDERED else None
+        self.batches_together = _BATCHES_TOGETHER if self._adding is Adding.RACING else 1
+        listed = _MOST_TOUCHED if self._adding is Adding.RACING else 0
+        self._touched = [torch.empty(listed, dtype=torch.int32) for _ in range(self._pool.threads)]
 
     def prepare(self, sh_degree: int) -> None:
         native_kernels(sh_degree)
@@ -110,12 +143,29 @@ class CpuKernels:
         native_settings = _settings(settings, scale, opacity_weight=opacity.weight if opacity else 0)
         opacities = opacity.values if opacity else None
         works = self._march(field, rays, targets, native_settings, gradients, pixels, None, opacities)
-        return BatchStatistics(
-            squared_error=sum(w.loss for w in works),
-            marched=sum(w.marched for w in works),
-            coloured=sum(w.coloured for w in works),
-            ray_errors=pixels.sub_(targets).square_().sum(1),
-        )
+        return _statistics(works, pixels, targets)
+
+    def train(
+        self,
+        field: Field,
+        rays: RayBatch,
+        targets: torch.Tensor,
+        settings: MarchSettings,
+        gradients: GradientBuffers,
+        rates: RmsPropRates,
+        opacity: OpacityTargets | None = None,
+        batches: int = 1,
+    ) -> BatchStatistics:
+        if self.batches_together == 1:
+            statistics = self.loss_gradients(field, rays, targets, settings, gradients, opacity)
+        else:
+            pixels, opacities = torch.empty(len(rays), 3), opacity.values if opacity else None
+            scale = 2 * batches / (3 * max(1, len(rays)))
+            native_settings = _settings(settings, scale, opacity_weight=opacity.weight if opacity else 0)
+            works = self._march(field, rays, targets, native_settings, gradients, pixels, None, opacities, rates)
+            statistics = _statistics(works, pixels, targets)
+        self.rmsprop_step(field, gradients, rates)
+        return statistics
 
     def pixel_gradients(
         self,
@@ -132,17 +182,7 @@ class CpuKernels:
 
     def rmsprop_step(self, field: Field, gradients: GradientBuffers, rates: RmsPropRates) -> int:
         native, native_field = self._native(field), _field(field)
-        state = structures.RmsProp(
-            gradients=gradients.rows.data_ptr(),
-            mean_square=gradients.mean_square.data_ptr(),
-            visibility=gradients.visibility.data_ptr(),
-            greatest_visibility=gradients.greatest_visibility.data_ptr(),
-            density_rate=rates.density,
-            sh_rate=rates.sh,
-            decay=rates.decay,
-            density_epsilon=rates.density_epsilon,
-            sh_epsilon=rates.sh_epsilon,
-        )
+        state = _rmsprop(gradients, rates)
         touched = [0] * self._pool.threads
 
         def step(worker: int, begin: int, end: int) -> None:
@@ -204,8 +244,9 @@ class CpuKernels:
         pixels: torch.Tensor,
         transmittance: torch.Tensor | None,
         opacities: torch.Tensor | None = None,
+        rates: RmsPropRates | None = None,
     ) -> list[structures.Work]:
-        """Renders, or adds gradients; what each worker counted."""
+        """Renders, or adds gradients, or also steps with them where `rates` are given; what each worker counted."""
         if targets is not None:
             check_targets(rays, targets, opacities)
         native, native_field = self._native(field), _field(field)
@@ -226,6 +267,16 @@ class CpuKernels:
         def march(work: int, begin: int, end: int) -> None:
             wp.launch(kernel, dim=1, inputs=[*scene, work, begin, end], device="cpu")
 
+        if gradients is not None and rates is not None:
+            state = _rmsprop(gradients, rates)
+
+            def train(worker: int, begin: int, end: int) -> None:
+                arguments = [*scene, _address(state), _address(works[worker]), _RAYS_A_STEP, begin, end]
+                wp.launch(native.train, dim=1, inputs=arguments, device="cpu")
+
+            self._pool.run(len(rays), train, smallest_chunk=_RAYS_A_STEP)
+            return works
+
         def scatter(owned: int, lists: int, count: int) -> None:
             arguments = [_address(native_field), _address(native_rays), owned, lists, count]
             wp.launch(native.scatter_owned, dim=1, inputs=arguments, device="cpu")
@@ -243,4 +294,7 @@ class CpuKernels:
         size = capacity * structures.SAMPLE_BYTES
         if not self._scratch or self._scratch[0].numel() < size:
             self._scratch = [torch.empty(size, dtype=torch.uint8) for _ in range(self._pool.threads)]
-        return [structures.Work(samples=part.data_ptr(), sample_capacity=capacity) for part in self._scratch]
+        works = [structures.Work(samples=part.data_ptr(), sample_capacity=capacity) for part in self._scratch]
+        for work, rows in zip(works, self._touched, strict=True):
+            work.touched = structures.TouchedRows(rows=rows.data_ptr(), capacity=len(rows))
+        return works

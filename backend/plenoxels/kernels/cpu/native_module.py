@@ -33,6 +33,7 @@ class NativeKernels:
 
     render: Any
     render_with_gradients: Any
+    train: Any
     scatter_owned: Any
     rmsprop: Any
     total_variation: Any
@@ -73,6 +74,22 @@ def native_kernels(sh_degree: int) -> NativeKernels:
         settings: wp.uint64,
         gradients: wp.uint64,
         work: wp.uint64,
+        begin: int,
+        end: int,
+    ): ...
+
+    @wp.func_native(
+        f"plenoxels::train_rays<{sh_degree}>({scene}*(const plenoxels::Gradients*)gradients, "
+        "*(const plenoxels::RmsProp*)state, *(plenoxels::Work*)work, rays_together, begin, end);"
+    )
+    def train_native(
+        field: wp.uint64,
+        rays: wp.uint64,
+        settings: wp.uint64,
+        gradients: wp.uint64,
+        state: wp.uint64,
+        work: wp.uint64,
+        rays_together: int,
         begin: int,
         end: int,
     ): ...
@@ -131,6 +148,20 @@ def native_kernels(sh_degree: int) -> NativeKernels:
         render_with_gradients_native(field, rays, settings, gradients, work, begin, end)
 
     @wp.kernel(module=module)
+    def train(
+        field: wp.uint64,
+        rays: wp.uint64,
+        settings: wp.uint64,
+        gradients: wp.uint64,
+        state: wp.uint64,
+        work: wp.uint64,
+        rays_together: int,
+        begin: int,
+        end: int,
+    ):
+        train_native(field, rays, settings, gradients, state, work, rays_together, begin, end)
+
+    @wp.kernel(module=module)
     def scatter_owned(field: wp.uint64, rays: wp.uint64, gradients: wp.uint64, lists: wp.uint64, count: int):
         scatter_owned_native(field, rays, gradients, lists, count)
 
@@ -147,4 +178,4 @@ def native_kernels(sh_degree: int) -> NativeKernels:
         resample_native(field, work, begin, end)
 
     wp.load_module(module, device="cpu")
-    return NativeKernels(render, render_with_gradients, scatter_owned, rmsprop, total_variation, resample)
+    return NativeKernels(render, render_with_gradients, train, scatter_owned, rmsprop, total_variation, resample)

@@ -56,6 +56,10 @@ class Gradients(ctypes.Structure):
     _fields_ = [("rows", _POINTER), ("visibility", _POINTER), ("locks", _POINTER), ("owner", _INT), ("owners", _INT)]
 
 
+class TouchedRows(ctypes.Structure):
+    _fields_ = [("rows", _POINTER), ("capacity", _INT), ("count", _INT)]
+
+
 class Work(ctypes.Structure):
     _fields_ = [
         ("samples", _POINTER),
@@ -63,6 +67,7 @@ class Work(ctypes.Structure):
         ("loss", ctypes.c_double),
         ("marched", ctypes.c_int64),
         ("coloured", ctypes.c_int64),
+        ("touched", TouchedRows),
         ("kept", _POINTER),
     ]
 

@@ -35,6 +35,7 @@ class CudaKernels:
         self._lanes = LANES if self.device.type == "cuda" else 1
         name = f" {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else " (Warp kernels)"
         self.description = f"{self.device}{name}"
+        self.batches_together = 1
 
     def prepare(self, sh_degree: int) -> None:
         block = BLOCK_THREADS if self.device.type == "cuda" else 1
@@ -66,6 +67,21 @@ class CudaKernels:
         self._gradients(field, len(rays), wanted, native, native_gradients(gradients, totals))
         squared_error, marched, coloured = totals.tolist()  # the step's one wait for the device
         return BatchStatistics(squared_error, int(marched), int(coloured), pixels.sub_(targets).square_().sum(1))
+
+    def train(
+        self,
+        field: Field,
+        rays: RayBatch,
+        targets: torch.Tensor,
+        settings: MarchSettings,
+        gradients: GradientBuffers,
+        rates: RmsPropRates,
+        opacity: OpacityTargets | None = None,
+        batches: int = 1,
+    ) -> BatchStatistics:
+        statistics = self.loss_gradients(field, rays, targets, settings, gradients, opacity)
+        self.rmsprop_step(field, gradients, rates)
+        return statistics
 
     def pixel_gradients(
         self,

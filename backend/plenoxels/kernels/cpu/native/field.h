@@ -14,12 +14,19 @@ struct Gradients {
 
 struct ContributionList;
 
+// The rows that gradients were added to since they were last listed, each once, in the order in which rays met them.
+struct TouchedRows {
+  int* rows;
+  int capacity, count;  // rows beyond the capacity are not listed; their visibility still says that they were touched
+};
+
 // One worker's scratch memory and what it counted.
 struct Work {
   void* samples;  // SampleList
   int sample_capacity;
   double loss;
   long long marched, coloured;
+  TouchedRows touched;     // only train_rays() wants the list
   ContributionList* kept;  // where gradients go instead of to the rows, or null (ordered.h)
 };
 

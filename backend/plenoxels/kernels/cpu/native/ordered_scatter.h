@@ -35,7 +35,8 @@ inline void scatter_owned(const Field& field, const Rays& rays, const Gradients&
         sample.corner_weight[c] = item.corner_weight[c];
       }
       sample.weight = item.weight;
-      scatter<Degree>(field, gradients, basis, sample, item.sigma_gradient, item.value_gradient);
+      TouchedRows unlisted = {};
+      scatter<Degree>(field, gradients, basis, sample, item.sigma_gradient, item.value_gradient, unlisted);
     }
   }
 }

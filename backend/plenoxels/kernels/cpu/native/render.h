@@ -74,7 +74,7 @@ struct Lock {
 // Adds one sample's gradient, spread over its eight voxels.
 template <int Degree>
 inline void scatter(const Field& field, const Gradients& gradients, const Basis<Degree>& basis, const Sample& sample,
-                    float sigma_gradient, const float* value_gradient) {
+                    float sigma_gradient, const float* value_gradient, TouchedRows& touched) {
   typedef typename Row<Degree>::Band Band;
   constexpr int kBands = Row<Degree>::bands, kWidth = Row<Degree>::width;
   Band higher[3 * (kBands ? kBands : 1)];
@@ -89,7 +89,10 @@ inline void scatter(const Field& field, const Gradients& gradients, const Basis<
     const float w = sample.corner_weight[c];
     float* row = gradients.rows + (long long)index * kWidth;
     const Lock lock(gradients.locks, index);
-    if (gradients.visibility[index] < code) gradients.visibility[index] = code;
+    if (gradients.visibility[index] < code) {
+      if (!gradients.visibility[index] && touched.count < touched.capacity) touched.rows[touched.count++] = index;
+      gradients.visibility[index] = code;
+    }
     for (int b = 0; b < 3 * kBands; b++) ((Band*)row)[b] += w * higher[b];
     *(f4*)(row + 3 * Row<Degree>::band_width) += w * last;
   }
@@ -163,7 +166,7 @@ inline void render_rays(const Field& field, const Rays& rays, const Settings& se
       const float sigma_gradient = settings.step * (sample.transmittance_after * along - behind);
       behind += sample.weight * along;
       if (work.kept) keep(*work.kept, field, i, sample, sigma_gradient, value_gradient);
-      else scatter<Degree>(field, gradients, basis, sample, sigma_gradient, value_gradient);
+      else scatter<Degree>(field, gradients, basis, sample, sigma_gradient, value_gradient, work.touched);
     }
   }
   if (Backward && work.kept) work.kept->next_ray = end;

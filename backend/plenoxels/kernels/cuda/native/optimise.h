@@ -5,7 +5,7 @@ namespace plenoxels {
 
 struct RmsProp {
   float* gradients;            // [row_count + 1, width], zeroed again where used
-  float* mean_square;          // [row_count + 1, width]
+  float* mean_square;          // [row_count + 1, 2] density's, and the mean of all harmonics'
   unsigned char* visibility;   // [row_count + 1], zeroed where used
   unsigned char* greatest_visibility;  // [row_count + 1] greatest code since it was last cleared
   int* touched;                // [1] the number of touched rows is added
@@ -15,9 +15,10 @@ struct RmsProp {
 };
 
 // RMSProp (Tieleman & Hinton 2012) over the touched ones among kLanes rows: a lane per row finds and finishes them, a lane per
-// column steps them.
+// column steps them. A voxel's harmonics share one mean square.
 template <int Degree> inline void rmsprop(const Field& field, const RmsProp& state, int group, int lane) {
   typedef LaneRow<Degree> Row;
+  constexpr int kColours = 3 * (Degree + 1) * (Degree + 1);
   const int first = group * kLanes, own = first + lane;
   const bool touched = own < field.row_count && state.visibility[own] > 0;
   const unsigned all = where(touched);
@@ -25,21 +26,38 @@ template <int Degree> inline void rmsprop(const Field& field, const RmsProp& sta
   float density = 0;
   for (unsigned rest = all; rest;) {
     const int slot = lowest_bit(rest) / Row::kParts * Row::kParts, row = slot + lane / Row::kTogether;
-    float stepped = 0;
-    if ((all >> row) & 1)
+    const bool steps = (all >> row) & 1;
+    const long long row_start = (long long)(first + row) * Row::kWidth, row_mean = 2 * (long long)(first + row);
+    float gradient[Row::kColumns], squares = 0, density_mean = 0, mean = 0, stepped = 0;
+    if (steps) {
+      density_mean = state.mean_square[row_mean];
+      mean = state.mean_square[row_mean + 1];
+    }
+    for (int j = 0; j < Row::kColumns; j++) {
+      const int column = lane % Row::kTogether + j * Row::kTogether;
+      gradient[j] = steps ? state.gradients[row_start + column] : 0;
+      squares += column == Row::kDensity ? 0 : gradient[j] * gradient[j];
+    }
+    // Every lane has read the means by then; the row's first lane writes them below.
+    for (int bits = Row::kTogether / 2; bits > 0; bits /= 2) squares += from_across(squares, bits);
+    if (steps) {
+      mean = state.decay * mean + (1 - state.decay) * squares * (1.f / kColours);
+      const float sh_step = state.sh_rate / (sqrtf(mean) + state.sh_epsilon);
       for (int j = 0; j < Row::kColumns; j++) {
         const int column = lane % Row::kTogether + j * Row::kTogether;
-        const bool is_density = column == Row::kDensity;
-        const long long at = (long long)(first + row) * Row::kWidth + column;
-        const float gradient = state.gradients[at];
-        const float mean = state.decay * state.mean_square[at] + (1 - state.decay) * gradient * gradient;
-        const float value = field.rows[at] - (is_density ? state.density_rate : state.sh_rate) * gradient /
-                                                 (sqrtf(mean) + (is_density ? state.density_epsilon : state.sh_epsilon));
-        state.mean_square[at] = mean;
-        state.gradients[at] = 0;
-        field.rows[at] = value;
-        if (is_density) stepped = value;
+        float step = sh_step;
+        if (column == Row::kDensity) {
+          density_mean = state.decay * density_mean + (1 - state.decay) * gradient[j] * gradient[j];
+          step = state.density_rate / (sqrtf(density_mean) + state.density_epsilon);
+          state.mean_square[row_mean] = density_mean;
+        }
+        const float value = field.rows[row_start + column] - step * gradient[j];
+        state.gradients[row_start + column] = 0;
+        field.rows[row_start + column] = value;
+        if (column == Row::kDensity) stepped = value;
       }
+      if (lane % Row::kTogether == 0) state.mean_square[row_mean + 1] = mean;
+    }
     // The lane with a row's density hands it to the row's own lane.
     const int part = least(greatest(lane - slot, 0), Row::kParts - 1);
     const float handed = from_lane(stepped, part * Row::kTogether + Row::kDensity % Row::kTogether);
