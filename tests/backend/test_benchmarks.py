@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from plenoxels.config import Compositing
 from plenoxels.datasets import open_dataset
@@ -79,9 +80,16 @@ def test_test_views_stay_unseen(scene: Path) -> None:
     dataset = open_dataset(scene, 1, Compositing.ENCODED)
     training, kept = ablation.held_back(dataset)
     names = [view.name for view in dataset.train]
-    assert [view.name for view in kept] == names[3::10]
+    held = {view.name for view in kept}
+    assert len(held) == len(kept) == len(names) // ablation.HELD_BACK_SHARE
     assert not training.test
-    assert {view.name for view in training.train} == set(names) - set(names[3::10])
+    assert {view.name for view in training.train} == set(names) - held
+    first = dataset.test[0].position
+    nearest = min(dataset.train, key=lambda view: float(np.linalg.norm(view.position - first)))
+    assert nearest.name in held
+    without, every_tenth = ablation.held_back(replace(dataset, test=[]))
+    assert [view.name for view in every_tenth] == names[9::10]
+    assert len(without.train) == len(names) - len(every_tenth)
     with pytest.raises(BenchmarkFailed, match="too few"):
         ablation.held_back(replace(dataset, train=dataset.train[:3]))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from plenoxels.kernels.cpu.kernels import CpuKernels
 from plenoxels.kernels.cuda.kernels import CudaKernels
 from plenoxels.render import FieldRenderer
 from plenoxels.training import PRESETS, Recipe, SilentObserver, Trainer, TrainingProgress, TrainingSnapshot
+from plenoxels.training.clock import WorkClock
 from small_scene import write_small_scene
 
 QUICK = {"max_iterations": 220, "max_resolution": 32, "stages": 2, "batch_rays": 4096, "hull_resolution": 48}
@@ -172,3 +175,24 @@ def test_recipe_overrides_name_what_is_wrong():
         Recipe.preset("best")
     assert sum(recipe.stage_shares()) == pytest.approx(1)
     assert all(meaning for _, _, meaning in Recipe.describe())
+
+
+def test_a_work_clock_trains_the_same_work_however_slow_the_machine_is(dataset, monkeypatch):
+    """A training by `max_seconds` ends after the same steps, also where each one takes longer."""
+    runs = []
+    for delay in (0.0, 0.02):
+        kernels = CpuKernels(1)
+        train = kernels.train
+
+        def slowly(*arguments, train=train, delay=delay):
+            time.sleep(delay)
+            return train(*arguments)
+
+        monkeypatch.setattr(kernels, "train", slowly)
+        monkeypatch.setattr("plenoxels.training.trainer.open_kernels", lambda *_, kernels=kernels: kernels)
+        monkeypatch.setattr("plenoxels.training.trainer._REPORT_SECONDS", 0.0)
+        recipe = _recipe(max_seconds=4, max_iterations=0, batch_rays=1024, max_resolution=16)
+        runs.append(Trainer(dataset, CONFIG, recipe, clock=WorkClock()).run(SilentObserver()))
+    assert runs[0].iterations == runs[1].iterations > 20
+    assert runs[0].seconds == runs[1].seconds == pytest.approx(4, abs=0.3)
+    assert torch.equal(runs[0].grid.rows, runs[1].grid.rows)

@@ -33,10 +33,12 @@ _BLOCK = 1 << 20  # voxels that are carved together
 
 @dataclass(frozen=True)
 class StepResult:
-    """rays drawn; mean squared error over rays and channels, sRGB-encoded."""
+    """Rays drawn; mean squared error over rays and channels, sRGB-encoded; samples marched and coloured."""
 
     rays: int
     loss: float
+    marched: int = 0
+    coloured: int = 0
 
 
 class Stage:
@@ -82,7 +84,8 @@ class Stage:
         learn, rates = self._kernels.train, self._rates(fraction)
         statistics = learn(self.field, rays, colours, self._settings, self.gradients, rates, opacity, batches)
         self.sampler.learn(statistics.ray_errors)
-        return StepResult(len(rays), statistics.squared_error / (3 * len(rays)))
+        loss = statistics.squared_error / (3 * len(rays))
+        return StepResult(len(rays), loss, statistics.marched, statistics.coloured)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on with an earlier run's optimiser (`state`).

@@ -77,8 +77,17 @@ class Trainer:
         recipe: Recipe,
         device: str = "auto",
         threads: int | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Chooses the kernels; nothing is loaded yet.
+
+        Args:
+            dataset: photos to train on and to measure with.
+            config: the model.
+            recipe: how.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            threads: of the CPU; None: all.
+            clock: counts the seconds that the recipe speaks of; None: those of the wall.
 
         Raises:
             DeviceMissing: the device is not there, or cannot give the same bits each time where the recipe asks for it.
@@ -89,7 +98,7 @@ class Trainer:
         )
         self._threads = threads
         self._generator = torch.Generator().manual_seed(recipe.seed)
-        self._clock = Clock()
+        self._clock = clock or Clock()
         self._speed = SpeedMeter()
         self._iteration = 0
         self._rays = 0
@@ -211,7 +220,10 @@ class Trainer:
         return stage
 
     def _stage(self, grid: VoxelGrid, pool: PhotoPool) -> Stage:
-        return Stage(grid, pool, self._kernels, self._config, self._recipe, self._generator, self._is_alpha_known)
+        recipe, is_alpha_known = self._recipe, self._is_alpha_known
+        stage = Stage(grid, pool, self._kernels, self._config, recipe, self._generator, is_alpha_known)
+        self._clock.prepared(grid.active_voxels)
+        return stage
 
     def _finer_grid(
         self, stage: Stage, silhouettes: Silhouettes | None, observer: TrainingObserver
@@ -279,6 +291,7 @@ class Trainer:
                 result = stage.step(min(1.0, self._fraction()), batches)
                 self._iteration += batches
                 self._rays += result.rays
+                self._clock.stepped(result.rays, result.marched, result.coloured)
                 self._speed.stepped(result.rays, result.loss, self._clock.seconds)
                 if time.perf_counter() >= until or self._fraction() >= end:
                     return
