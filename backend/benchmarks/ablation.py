@@ -129,7 +129,8 @@ def held_back(dataset: Dataset) -> tuple[Dataset, list[View]]:
         for test in np.linspace(0, len(dataset.test) - 1, count).round().astype(int):
             distances = np.linalg.norm(positions[free] - dataset.test[test].position, axis=1)
             free.pop(int(distances.argmin()))
-        kept = [view for i, view in enumerate(dataset.train) if i not in set(free)]
+        left = set(free)
+        kept = [view for i, view in enumerate(dataset.train) if i not in left]
     else:
         kept = dataset.train[HELD_BACK_SHARE - 1 :: HELD_BACK_SHARE]
     names = {view.name for view in kept}

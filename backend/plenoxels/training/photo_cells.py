@@ -107,14 +107,13 @@ def cells_that_hit(field: Field, photo_cells: PhotoCells, kernels: Kernels) -> C
     grid, bricks = field.grid, field.bricks
     if not grid.active_voxels:
         return CellsThatHit(photo_cells, torch.empty(0, dtype=torch.int64, device=grid.device))
-    # A field of degree 0 whose colour says where it is, from 0 to 1 along each axis, seen as it is and all opaque.
+    # A field of degree 0 whose colour says where it is, from 0 to 1 along each axis, seen as it is and all opaque. Rays
+    # take densities from the bricks: its rows need none.
     low, high = (torch.tensor(bound, device=grid.device) for bound in (grid.scene_bounds[:3], grid.scene_bounds[3:]))
     where = VoxelGrid(grid.resolution, grid.scene_bounds, 0, device=grid.device)
     where.coordinates = grid.coordinates
     where.rows = torch.zeros(grid.active_voxels + 1, 4, device=grid.device)
-    where.rows[:-1, 0] = grid.rows.detach()[:-1, grid.layout.density]
     where.rows[:-1, 1:] = ((grid.world_positions(grid.coordinates) - low) / (high - low) - 0.5) / _FIRST_HARMONIC
-    density = bricks.brick_density
     opaque = torch.where(bricks.brick_rows < grid.active_voxels, _OPAQUE, 0.0)
     settings = MarchSettings(0.5 * min(grid.voxel_size), 1e-3, 1e-3, (0.0, 0.0, 0.0), Compositing.ENCODED)
     cells, places = [], []
@@ -129,7 +128,6 @@ def cells_that_hit(field: Field, photo_cells: PhotoCells, kernels: Kernels) -> C
         chosen, place = _grown(hits.reshape(shape), place.reshape(*shape, 3))
         cells.append(chosen + photo_cells.first_of_view(view))
         places.append(place)
-    del density
     order = torch.argsort(curve_position(torch.cat(places)), stable=True)
     return CellsThatHit(photo_cells, torch.cat(cells)[order])
 

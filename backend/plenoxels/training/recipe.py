@@ -20,7 +20,7 @@ def _setting(default: Any, description: str, low: float | None = None, high: flo
 class Recipe:
     """How a field is trained. `describe()` lists every setting with its meaning; the defaults are `standard`'s.
 
-    Comments say what a choice gave: dB on every tenth training view of lego, held back (400x400, alpha known, encoded
+    Comments say what a choice gave: dB on a tenth of lego's training views, held back (400x400, alpha known, encoded
     compositing), after 30 s on two cores unless said, against what the other settings were when it was tried; below 0.2
     is a tie. `backend/benchmarks/ablation.py` measures such differences again, against what they are now.
     """
@@ -55,7 +55,7 @@ class Recipe:
     initial_depth: float = _setting(0.1, "optical depth of a voxel at the start, inside a visual hull", 1e-6, 10)
     initial_depth_open: float = _setting(0.05, "the same where no hull is known and all voxels start", 1e-6, 10)
     # 10,000 instead of 20,000: 0.
-    batch_rays: int = _setting(20_000, "rays per step", 256, 10**6)
+    batch_rays: int = _setting(20_000, "rays of a batch", 256, 10**6)
     # 8 instead of 4: -1.1; 3: +0.1, a tie.
     tile: int = _setting(4, "rays are drawn in tiles of so many by so many pixels", 1, 16)
     # 0.8 by the root of the error instead of 0: +0.25, and +0.4 for the worst view. 0.5 instead of 0.8: 0 at 60 s; 0.4
@@ -79,7 +79,7 @@ class Recipe:
     sh_rate: float = _setting(0.03, "first learning rate of the harmonics' coefficients", 1e-9, 10)
     # 0.001 instead of 0.0002: +0.8; 0.002: +0.2 more; 0.003: 0.
     sh_rate_end: float = _setting(0.002, "last one", 1e-9, 10)
-    # 0.9 instead of 0.95: +0.1 at 60 s; 0.8: 0 against 0.9; 0.98: -0.3 against 0.95.
+    # 0.8, 0.9 and 0.95 are ties at 60 s; 0.98: -0.3 against 0.95.
     decay: float = _setting(0.9, "RMSProp's memory of squared gradients", 0, 0.99999)
     epsilon: float = _setting(1e-8, "RMSProp's smallest divisor", 1e-30, 1)
     # None at all: -0.1; three times as much: -0.6 at 300 s.
