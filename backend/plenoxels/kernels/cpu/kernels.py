@@ -30,8 +30,8 @@ from plenoxels.kernels.interface import (
 from plenoxels.kernels.warp_start import start_warp
 
 # Rays that share an optimiser step, and batches that are sorted by place and trained on together. lego, 60 s: single
-# batches of 20,000 with one step each, unsorted: -0.9 dB, sorted: -0.5; 2,048 rays a step: -0.4; 512 rays a step in 4 or
-# 16 batches: -0.1.
+# batches of 20,000 with one step each, unsorted: -0.9 dB, sorted: -0.5; 2,048 rays a step: -0.4; 512 a step in 4 or 16
+# batches: -0.1.
 _RAYS_A_STEP, _BATCHES_TOGETHER = 256, 8
 _MOST_TOUCHED = 1 << 17  # rows that a thread lists for a step; more are left for the last one
 
